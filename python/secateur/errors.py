@@ -1,0 +1,131 @@
+"""The exceptions of this library: one tree, every class with its facts as attributes.
+
+Each class also descends from the builtin that a caller would expect, so that code
+which knows nothing of Secateur (`except ValueError`) keeps working.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _rebuild(cls: type[SecateurError], message: str, facts: dict[str, Any]) -> SecateurError:
+    return cls(message, **facts)
+
+
+class SecateurError(Exception):
+    """Base of every exception that Secateur raises on purpose.
+
+    A subclass names its facts in `facts`; each is a keyword of the constructor and an
+    attribute of the instance, None where the raiser does not know it. Instances survive
+    pickling, so that they cross process boundaries whole.
+    """
+
+    facts: tuple[str, ...] = ()
+
+    def __init__(self, message: str, /, **facts: Any) -> None:
+        unknown = sorted(facts.keys() - set(self.facts))
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no fact named {', '.join(unknown)}")
+        super().__init__(message)
+        for name in self.facts:
+            setattr(self, name, facts.get(name))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args[0], {n: getattr(self, n) for n in self.facts})
+
+
+class ShapeError(SecateurError, ValueError):
+    """An array's shape does not match what it goes with."""
+
+    facts = ("argument", "shape", "expected", "layer")
+
+
+class DtypeError(SecateurError, TypeError):
+    """An array's dtype is not one that the operation is exact for."""
+
+    facts = ("argument", "dtype", "expected", "layer")
+
+
+class EmptyRangeError(SecateurError, ValueError):
+    """A range whose low lies above its high."""
+
+    facts = ("argument", "index", "low", "high", "layer")
+
+
+class AccumulatorOverflowError(SecateurError, OverflowError):
+    """An accumulator does not fit 64 bits; nothing was wrapped, nothing was returned."""
+
+    facts = ("channel", "low", "high", "layer")
+
+
+class BitsError(SecateurError, ValueError):
+    """A bit width outside what is permitted."""
+
+    facts = ("argument", "bits", "lowest", "highest", "layer")
+
+
+class MissingExtraError(SecateurError, ImportError):
+    """An optional dependency is not installed; `extra` is the pip extra that brings it."""
+
+    facts = ("package", "extra", "feature")
+
+
+class UnsupportedModuleError(SecateurError, NotImplementedError):
+    """A torch module or operation that cannot become part of a network."""
+
+    facts = ("layer", "operation", "supported")
+
+
+class UnfinishedModelError(SecateurError, RuntimeError):
+    """A model whose training or pruning has not been finished cannot be frozen."""
+
+    facts = ("layer",)
+
+
+class InputRangeError(SecateurError, ValueError):
+    """An input value outside the range that the proof was made for."""
+
+    facts = ("index", "value", "low", "high")
+
+
+class NetworkError(SecateurError, ValueError):
+    """Operations that do not form a network (unknown inputs, cycles, wrong shapes)."""
+
+    facts = ("layer", "operation")
+
+
+class InfeasibleError(SecateurError, ValueError):
+    """No mask can meet the target; even with every weight removed the range is too wide."""
+
+    facts = ("layer", "channel", "bits", "needed_bits")
+
+
+class UnknownStrategyError(SecateurError, LookupError):
+    """No strategy has that name; `near` lists names like it."""
+
+    facts = ("name", "near", "known")
+
+
+class OptionError(SecateurError, ValueError):
+    """A strategy's option is unknown, ill-typed or out of range."""
+
+    facts = ("strategy", "option", "value", "accepted")
+
+
+class MaskError(SecateurError, ValueError):
+    """A strategy gave back masks that do not fit the problem it was given."""
+
+    facts = ("strategy", "layer", "shape", "dtype", "expected")
+
+
+class BrokenPromiseError(SecateurError, ValueError):
+    """A strategy's masks do not keep what it promised, as proved by the engine."""
+
+    facts = ("strategy", "layer", "channel", "low", "high", "bits", "promised_bits")
+
+
+class WidthError(SecateurError, ValueError):
+    """A proved width exceeds the limit of the circuit; nothing was compiled."""
+
+    facts = ("layer", "channels", "bits", "limit", "backend")
