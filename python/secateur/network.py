@@ -156,8 +156,7 @@ class Network:
             missing = [s for s in operation.sources if s not in shapes]
             if missing:
                 raise NetworkError(
-                    f"layer {operation.name!r} reads {missing[0]!r}, "
-                    "which is no earlier operation",
+                    f"layer {operation.name!r} reads {missing[0]!r}, which is no earlier operation",
                     layer=operation.name,
                 )
             shapes[operation.name] = operation.shape(*(shapes[s] for s in operation.sources))

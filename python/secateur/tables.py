@@ -212,11 +212,11 @@ class ExplicitTable:
 Table = FunctionTable | ExplicitTable
 
 
-def tabulate(table: Table, low: Integers, high: Integers) -> Integers:
-    """Return the entries of `table` from low to high of every channel, side by side.
+def tabulate(rule: Callable[[Integers], Integers], low: Integers, high: Integers) -> Integers:
+    """Return the entries of a table from low to high of every channel, side by side.
 
     Args:
-        table: the rule.
+        rule: a table, or `Lookup.evaluate` for a table with its factor and offset inside.
         low: int64 [channels], the least accumulator of each channel.
         high: int64 [channels], the greatest; not below `low`.
 
@@ -226,4 +226,4 @@ def tabulate(table: Table, low: Integers, high: Integers) -> Integers:
     """
     steps = np.arange(int((high - low).max(initial=0)) + 1)
     domain = np.minimum(low[:, None] + steps, high[:, None])
-    return table(np.ascontiguousarray(domain.T)).T
+    return rule(np.ascontiguousarray(domain.T)).T
