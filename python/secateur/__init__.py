@@ -11,7 +11,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-# Public name → the module that defines it, imported when the name is first used.
+# Public name → the module that defines it, imported when the name is first used. No module
+# may bear the name of a public verb: importing it would put the module in the verb's place
+# (hence `pruning` beside `prune`, `sweeps` beside `sweep`).
 _HOME = {
     "Network": "network",
     "RangeReport": "analysis",

@@ -42,7 +42,17 @@ class Input:
     def __post_init__(self) -> None:
         for side in ("low", "high"):
             value = np.asarray(getattr(self, side), dtype=np.int64)
-            np.broadcast_to(value, self.shape)
+            if value.ndim > len(self.shape) or any(
+                have not in (1, want)
+                for have, want in zip(value.shape[::-1], self.shape[::-1], strict=False)
+            ):
+                raise ShapeError(
+                    f"input {self.name!r}: {side} has shape {value.shape}, which does not "
+                    f"broadcast to a sample's {self.shape}",
+                    argument=side,
+                    shape=value.shape,
+                    expected=self.shape,
+                )
             object.__setattr__(self, side, value)
         if (self.low > self.high).any():
             raise NetworkError(f"input {self.name!r}: low {self.low} lies above high {self.high}")
