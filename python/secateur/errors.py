@@ -129,3 +129,93 @@ class WidthError(SecateurError, ValueError):
     """A proved width exceeds the limit of the circuit; nothing was compiled."""
 
     facts = ("layer", "channels", "bits", "limit", "backend")
+
+
+class UnknownLayerError(SecateurError, LookupError):
+    """A pruning problem has no layer of that name."""
+
+    facts = ("layer", "known")
+
+
+class UnknownSaliencyError(SecateurError, LookupError):
+    """No saliency has that name; `near` lists names like it."""
+
+    facts = ("name", "near", "known")
+
+
+class SaliencyError(SecateurError, ValueError):
+    """A saliency's scores are misshapen, negative or not finite."""
+
+    facts = ("saliency", "layer", "index")
+
+
+class MissingDataError(SecateurError, ValueError):
+    """A strategy or saliency asked for activations or gradients, and no data was given."""
+
+    facts = ("needed",)
+
+
+class SpecificationError(SecateurError, ValueError):
+    """A strategy or saliency specification that is not a complete one."""
+
+    facts = ("name", "argument")
+
+
+class StrategyFailedError(SecateurError, RuntimeError):
+    """A strategy's own code raised; the cause is chained."""
+
+    facts = ("strategy", "distribution", "version")
+
+
+class ClashingStrategyError(SecateurError, LookupError):
+    """Two distributions offer a strategy or saliency of one name, so that neither is meant."""
+
+    facts = ("name", "distributions")
+
+
+class PluginError(SecateurError, ImportError):
+    """A plugin could not be used; `reason` says whether it failed to import, or is ill-made."""
+
+    facts = ("distribution", "version", "entry_point", "reason")
+
+
+class PointError(SecateurError, TypeError):
+    """A point of a sweep that has no identity: not a mapping, or with a field of no plain value."""
+
+    facts = ("point", "field", "value")
+
+
+class SendError(SecateurError, TypeError):
+    """A point, or the evaluate function, cannot be sent to a worker process."""
+
+    facts = ("point", "evaluate")
+
+
+class ResultError(SecateurError, TypeError):
+    """An evaluate function gave back something else than a mapping of numbers and strings."""
+
+    facts = ("point", "name", "value")
+
+
+class WorkerError(SecateurError, RuntimeError):
+    """A sweep's executor broke or was shut down; what had come back is kept."""
+
+    facts = ("executor", "in_flight", "journal")
+
+
+class JournalError(SecateurError, ValueError):
+    """A journal that is foreign, newer than this library, or damaged; `line` counts from 1."""
+
+    facts = ("path", "line", "difference")
+
+
+class JournalLockedError(SecateurError, BlockingIOError):
+    """Another sweep is writing the journal at this moment."""
+
+    facts = ("path",)
+
+
+class JournalWriteError(SecateurError, OSError):
+    """A journal cannot be written; what it holds so far is whole."""
+
+    facts = ("path", "records")
