@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Masks = Mapping[str, NDArray[np.bool_]]
+from secateur import bounds
+from secateur.errors import (
+    MissingDataError,
+    SaliencyError,
+    ShapeError,
+    UnknownLayerError,
+    UnknownSaliencyError,
+)
+from secateur.ranges import Ranges
+
+if TYPE_CHECKING:
+    from secateur.pruning.strategy import SaliencySpec
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Masks = Mapping[str, Mask]
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view of `array` that nobody can write through."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """How a convolution meets its source, which bounds its accumulators exactly.
+
+    Args:
+        input_shape: (channels, *spatial) of the source.
+        low, high: int64, broadcastable to `input_shape`: the range of every element.
+        stride, dilation: one int per spatial axis.
+        padding: (before, after) per spatial axis.
+    """
+
+    input_shape: tuple[int, ...]
+    low: Integers
+    high: Integers
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,22 +66,54 @@ class PrunableLayer:
             themselves, as floats, where a network has no others).
         codes: integer, shaped like `weight`; what the circuit multiplies by. A weight that the
             mask of the moment removes has the code that it would have if it came back.
-        low: int64, shaped like `weight`; the least input that each weight meets.
-        high: int64, shaped like `weight`; the greatest.
+        low: int64, broadcastable to [groups, in / groups, *kernel]; the least input that each
+            tap meets at any position, 0 included where it meets zero padding.
+        high: int64, likewise; the greatest.
         bias: int64 [out]; zeros where the layer has none.
         mask: bool, shaped like `weight`; True = kept so far. A strategy never brings back
             what is False here.
-        groups: number of groups that the input channels are split into.
+        groups: number of groups that the channels are split into.
+        geometry: how a convolution meets its source, where that is known.
+
+    Raises:
+        ShapeError: arrays that do not fit `weight`; names the layer and both shapes.
     """
 
     name: str
-    weight: NDArray[np.float64]
+    weight: Floats
     codes: NDArray[Any]
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
-    bias: NDArray[np.int64]
-    mask: NDArray[np.bool_]
+    low: Integers
+    high: Integers
+    bias: Integers
+    mask: Mask
     groups: int = 1
+    geometry: Geometry | None = None
+
+    def __post_init__(self) -> None:
+        out, *fan_in = np.shape(self.weight)
+        for argument, expected in (
+            ("weight", (out, *fan_in)),
+            ("codes", (out, *fan_in)),
+            ("mask", (out, *fan_in)),
+            ("bias", (out,)),
+            ("low", (self.groups, *fan_in)),
+            ("high", (self.groups, *fan_in)),
+        ):
+            given = np.asarray(getattr(self, argument))
+            try:
+                fitted = np.broadcast_to(given, expected) if argument in ("low", "high") else given
+            except ValueError:
+                fitted = given
+            if fitted.shape != expected:
+                raise ShapeError(
+                    f"layer {self.name!r}: {argument} has shape {given.shape}, "
+                    f"expected {expected}",
+                    argument=argument,
+                    shape=given.shape,
+                    expected=expected,
+                    layer=self.name,
+                )
+            object.__setattr__(self, argument, _read_only(fitted))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,24 +125,83 @@ class PrunableLayer:
         """The kernel's spatial extent; empty for a linear layer."""
         return self.weight.shape[2:]
 
+    @cached_property
+    def costs(self) -> Integers:
+        """What each weight adds to its accumulator's span, int64 shaped like `weight`.
+
+        |code| · (high − low): removing a weight narrows the span by exactly this much, and an
+        accumulator fits P span bits where the costs of what is kept add up to at most 2^P − 1.
+        """
+        spans = (self.high - self.low)[:, None]
+        rows = np.abs(self.codes.astype(np.int64)).reshape(self.groups, -1, *self.shape[1:])
+        costs: Integers = _read_only((rows * spans).reshape(self.shape))
+        return costs
+
+    def ranges(self, mask: Mask | None = None) -> Ranges:
+        """Return the proved range of every accumulator under `mask` (the layer's own if None).
+
+        Args:
+            mask: bool, shaped like `weight`.
+
+        Returns:
+            Low and high, int64 [out]. Over the border patterns that occur where the geometry
+            is known, else over every tap's own range, which is sound and, where 0 lies within
+            the ranges and some window meets no padding, the same.
+
+        Raises:
+            AccumulatorOverflowError: an accumulator that 64 bits do not hold.
+        """
+        mask = self.mask if mask is None else mask
+        if self.geometry is not None:
+            return bounds.conv(
+                self.codes,
+                self.geometry.low,
+                self.geometry.high,
+                self.bias,
+                mask,
+                input_shape=self.geometry.input_shape,
+                stride=self.geometry.stride,
+                padding=self.geometry.padding,
+                dilation=self.geometry.dilation,
+                groups=self.groups,
+            )
+        flat = self.codes.reshape(len(self.codes), -1)
+        kept = np.ascontiguousarray(mask).reshape(flat.shape)
+        parts = [
+            bounds.linear(flat[rows], low, high, self.bias[rows], kept[rows])
+            for rows, low, high in self.blocks
+        ]
+        return Ranges(*(np.concatenate([getattr(p, s) for p in parts]) for s in ("low", "high")))
+
+    @property
+    def blocks(self) -> Iterator[tuple[slice, Integers, Integers]]:
+        """The rows of every group with the ranges that they share, int64 [in / groups · taps]."""
+        size = len(self.weight) // self.groups
+        for group in range(self.groups):
+            rows = slice(group * size, (group + 1) * size)
+            yield rows, self.low[group].reshape(-1), self.high[group].reshape(-1)
+
 
 @dataclass(frozen=True, eq=False)
 class Coupling:
-    """Where an output channel of one layer is read by another.
+    """Which output channels of one layer are read by which input channels of another.
+
+    Channels that feed one input channel together (through a residual add) stand in the
+    couplings of their own layers, with that input channel in each.
 
     Args:
         producer: name of the layer whose output channels these are.
         consumer: name of the layer that reads them.
         columns: int64 [pairs, 2]; each row an output channel of the producer and an input
-            channel of the consumer that carries nothing but that channel's activation.
-        exclusive: bool [out of producer]; False for channels that also go where no layer's
-            input columns can be removed with them (a residual add, the network's output).
+            channel of the consumer that carries its activation.
+        removable: bool [out of producer]; False for channels that also reach the network's
+            output, where no mask can remove them.
     """
 
     producer: str
     consumer: str
-    columns: NDArray[np.int64]
-    exclusive: NDArray[np.bool_]
+    columns: Integers
+    removable: Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,28 +210,117 @@ class PruningProblem:
 
     Args:
         layers: in the order in which data meets them.
-        couplings: which output channels feed which input columns.
+        couplings: which output channels feed which input channels.
         seed: of the random generator.
         activate: gives layer name → float64 [samples, in, ...], the inputs of every layer on
             the caller's data; None where there is no data.
         differentiate: gives layer name → float64 [samples or 1, *weight shape], the gradients
             of the caller's loss with respect to the weights; None where there is no data.
+        saliencies: the saliencies that `saliency` knows, by name; the host puts them here.
     """
 
     layers: tuple[PrunableLayer, ...]
     couplings: tuple[Coupling, ...] = ()
     seed: int = 0
-    activate: Callable[[], Mapping[str, NDArray[np.float64]]] | None = field(
-        default=None, repr=False
-    )
-    differentiate: Callable[[], Mapping[str, NDArray[np.float64]]] | None = field(
-        default=None, repr=False
-    )
+    activate: Callable[[], Mapping[str, Floats]] | None = field(default=None, repr=False)
+    differentiate: Callable[[], Mapping[str, Floats]] | None = field(default=None, repr=False)
+    saliencies: Mapping[str, SaliencySpec] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, name: str) -> PrunableLayer:
-        return next(layer for layer in self.layers if layer.name == name)
+        """Return the layer called `name`.
+
+        Raises:
+            UnknownLayerError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        known = [layer.name for layer in self.layers]
+        raise UnknownLayerError(
+            f"no layer is named {name!r}; there are {', '.join(known)}", layer=name, known=known
+        )
 
     @cached_property
     def random(self) -> np.random.Generator:
         """The random generator of this problem, seeded by `seed`."""
         return np.random.default_rng(self.seed)
+
+    @cached_property
+    def activations(self) -> Mapping[str, Floats]:
+        """Layer name → float64 [samples, in, ...], its inputs on the caller's data.
+
+        Raises:
+            MissingDataError: the caller gave no data.
+        """
+        if self.activate is None:
+            raise MissingDataError(
+                "activations need data and none was given; pass samples=",
+                needed="activations",
+            )
+        return self.activate()
+
+    @cached_property
+    def gradients(self) -> Mapping[str, Floats]:
+        """Layer name → float64 [samples or 1, *weight shape], of the caller's loss.
+
+        Raises:
+            MissingDataError: the caller gave no data with a loss.
+        """
+        if self.differentiate is None:
+            raise MissingDataError(
+                "gradients need data with a loss and none was given; a frozen network has "
+                "none: use them while training, through secateur.Pruner",
+                needed="gradients",
+            )
+        return self.differentiate()
+
+    def saliency(self, name: str) -> Mapping[str, Floats]:
+        """Return the scores of every layer's weights under the saliency called `name`.
+
+        Returns:
+            Layer name → float64 shaped like its weight; finite, not negative, higher = matters
+            more.
+
+        Raises:
+            UnknownSaliencyError: there is no such saliency; names those like it.
+            MissingDataError: it needs data that the caller did not give.
+            SaliencyError: its scores are misshapen, negative or not finite; names the layer.
+        """
+        if name not in self.saliencies:
+            close = difflib.get_close_matches(name, self.saliencies)
+            raise UnknownSaliencyError(
+                f"no saliency is named {name!r}"
+                + (f"; did you mean {' or '.join(close)}?" if close else "")
+                + f" There are {', '.join(sorted(self.saliencies)) or 'none'}",
+                name=name,
+                near=close,
+                known=sorted(self.saliencies),
+            )
+        spec = self.saliencies[name]
+        return {layer.name: self._score(spec, layer) for layer in self.layers}
+
+    def _score(self, spec: SaliencySpec, layer: PrunableLayer) -> Floats:
+        scores = np.asarray(spec.score(self, layer), dtype=np.float64)
+        if scores.shape != layer.shape:
+            raise SaliencyError(
+                f"saliency {spec.name!r}, layer {layer.name!r}: scores have shape "
+                f"{scores.shape}, expected {layer.shape}",
+                saliency=spec.name,
+                layer=layer.name,
+            )
+        wrong = ~(np.isfinite(scores) & (scores >= 0))
+        if wrong.any():
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise SaliencyError(
+                f"saliency {spec.name!r}, layer {layer.name!r}: the score at {at} is "
+                f"{scores[at]}, expected a finite number not below 0",
+                saliency=spec.name,
+                layer=layer.name,
+                index=at,
+            )
+        return scores
+
+    def with_masks(self, masks: Masks) -> PruningProblem:
+        """Return the problem with `masks` in place of its layers' own."""
+        layers = tuple(replace(x, mask=masks.get(x.name, x.mask)) for x in self.layers)
+        return replace(self, layers=layers)
