@@ -8,7 +8,7 @@ compared with: plain, obvious, exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,11 +32,13 @@ class Operation(Protocol):
     def sources(self) -> tuple[str, ...]:
         """Names of the operations, or of the input, that it reads."""
 
-    def shape(self, *sources: Shape) -> Shape:
-        """Return the shape of the result, batch axis left out, for sources of these shapes."""
+    @property
+    def shape(self) -> Callable[..., Shape]:
+        """Method: shapes of the sources ↦ shape of the result, batch axis left out."""
 
-    def evaluate(self, *sources: Integers) -> Integers:
-        """Return the integers of the result, int64 [batch, *shape]."""
+    @property
+    def evaluate(self) -> Callable[..., Integers]:
+        """Method: integers of the sources ↦ integers of the result, int64 [batch, *shape]."""
 
 
 def _refuse(layer: str, problem: str) -> NetworkError:
