@@ -219,3 +219,15 @@ class JournalWriteError(SecateurError, OSError):
     """A journal cannot be written; what it holds so far is whole."""
 
     facts = ("path", "records")
+
+
+class UnprovableError(SecateurError, NotImplementedError):
+    """An operation of a traced function whose range is not known to be sound."""
+
+    facts = ("operation", "location")
+
+
+class ProofMismatchError(SecateurError, RuntimeError):
+    """The two independent proofs of one layer disagree: a bug of ours, nothing was compiled."""
+
+    facts = ("layer", "channel", "graph", "network")
