@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from secateur import bounds
 from secateur.errors import (
     MissingDataError,
     SaliencyError,
+    SecateurError,
     ShapeError,
     UnknownLayerError,
     UnknownSaliencyError,
@@ -106,8 +106,7 @@ class PrunableLayer:
                 fitted = given
             if fitted.shape != expected:
                 raise ShapeError(
-                    f"layer {self.name!r}: {argument} has shape {given.shape}, "
-                    f"expected {expected}",
+                    f"layer {self.name!r}: {argument} has shape {given.shape}, expected {expected}",
                     argument=argument,
                     shape=given.shape,
                     expected=expected,
@@ -216,7 +215,7 @@ class PruningProblem:
             the caller's data; None where there is no data.
         differentiate: gives layer name → float64 [samples or 1, *weight shape], the gradients
             of the caller's loss with respect to the weights; None where there is no data.
-        saliencies: the saliencies that `saliency` knows, by name; the host puts them here.
+        find_saliency: gives the saliency of a name; the host puts it here.
     """
 
     layers: tuple[PrunableLayer, ...]
@@ -224,7 +223,7 @@ class PruningProblem:
     seed: int = 0
     activate: Callable[[], Mapping[str, Floats]] | None = field(default=None, repr=False)
     differentiate: Callable[[], Mapping[str, Floats]] | None = field(default=None, repr=False)
-    saliencies: Mapping[str, SaliencySpec] = field(default_factory=dict, repr=False)
+    find_saliency: Callable[[str], SaliencySpec] | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> PrunableLayer:
         """Return the layer called `name`.
@@ -284,23 +283,29 @@ class PruningProblem:
         Raises:
             UnknownSaliencyError: there is no such saliency; names those like it.
             MissingDataError: it needs data that the caller did not give.
-            SaliencyError: its scores are misshapen, negative or not finite; names the layer.
+            SaliencyError: its code raised, or its scores are misshapen, negative or not finite;
+                names the layer.
         """
-        if name not in self.saliencies:
-            close = difflib.get_close_matches(name, self.saliencies)
+        if self.find_saliency is None:
             raise UnknownSaliencyError(
-                f"no saliency is named {name!r}"
-                + (f"; did you mean {' or '.join(close)}?" if close else "")
-                + f" There are {', '.join(sorted(self.saliencies)) or 'none'}",
+                f"saliency {name!r}: this problem has no registry; hand it to apply_strategy",
                 name=name,
-                near=close,
-                known=sorted(self.saliencies),
             )
-        spec = self.saliencies[name]
+        spec = self.find_saliency(name)
         return {layer.name: self._score(spec, layer) for layer in self.layers}
 
     def _score(self, spec: SaliencySpec, layer: PrunableLayer) -> Floats:
-        scores = np.asarray(spec.score(self, layer), dtype=np.float64)
+        try:
+            scores = np.asarray(spec.score(self, layer), dtype=np.float64)
+        except SecateurError:
+            raise
+        except Exception as error:
+            raise SaliencyError(
+                f"saliency {spec.name!r}, layer {layer.name!r}: its code raised "
+                f"{type(error).__name__}: {error}",
+                saliency=spec.name,
+                layer=layer.name,
+            ) from error
         if scores.shape != layer.shape:
             raise SaliencyError(
                 f"saliency {spec.name!r}, layer {layer.name!r}: scores have shape "

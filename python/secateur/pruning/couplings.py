@@ -1,0 +1,101 @@
+"""Which channels feed which: the couplings of a network's layers.
+
+Every node carries a few *trails*: a layer, and for each element of the node the layer's
+output channel that it comes from, or −1. Trails run through lookups, pools, reshapes,
+transposes, concats and residual adds, and end where another layer reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from secateur.network import Network
+from secateur.operations import (
+    Affine,
+    Concat,
+    MaxPool,
+    Operation,
+    Reshape,
+    Shape,
+    SumPool,
+    Transpose,
+    _windows,
+)
+from secateur.pruning.problem import Coupling
+from secateur.tables import Integers
+
+#: A layer and, shaped like the node, the output channel of it that each element comes from.
+Trail = tuple[str, Integers]
+
+
+def couplings_of(network: Network) -> tuple[Coupling, ...]:
+    """Return which output channels feed which input channels, for every pair of layers."""
+    trails: dict[str, list[Trail]] = {network.input.name: []}
+    pairs: dict[tuple[str, str], Integers] = {}
+    for operation in network.operations:
+        sources = [trails[s] for s in operation.sources]
+        shape = network.shapes[operation.name]
+        if isinstance(operation, Affine):
+            for producer, channels in sources[0]:
+                key = producer, operation.name
+                columns = [*pairs.get(key, ()), *_columns(channels)]
+                pairs[key] = np.unique(columns, axis=0)
+            trails[operation.name] = [(operation.name, _channel_of_each(shape))]
+        else:
+            trails[operation.name] = list(_distinct(_follow(operation, sources, network)))
+    removable = {x.name: np.ones(len(x.codes), bool) for x in network.layers}
+    for producer, channels in trails[network.output.source]:
+        removable[producer][channels[channels >= 0]] = False
+    return tuple(
+        Coupling(producer, consumer, columns, removable[producer])
+        for (producer, consumer), columns in pairs.items()
+    )
+
+
+def _channel_of_each(shape: Shape) -> Integers:
+    column = np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1))
+    return np.broadcast_to(column, shape)
+
+
+def _columns(channels: Integers) -> Integers:
+    """The distinct pairs of an output channel and the input channel that carries it."""
+    both = np.stack([channels, _channel_of_each(channels.shape)], axis=-1).reshape(-1, 2)
+    distinct: Integers = np.unique(both[both[:, 0] >= 0], axis=0)
+    return distinct
+
+
+def _follow(operation: Operation, sources: list[list[Trail]], network: Network) -> Iterator[Trail]:
+    """Yield where the elements of the operation's result come from."""
+    match operation:
+        case Concat():
+            shapes = [network.shapes[s] for s in operation.sources]
+            for at, source in enumerate(sources):
+                for producer, channels in source:
+                    parts = [np.full(s, -1) for s in shapes]
+                    parts[at] = channels
+                    yield producer, np.concatenate(parts, axis=operation.axis)
+        case Reshape() | Transpose():
+            for producer, channels in sources[0]:
+                yield producer, operation.evaluate(channels[None])[0]
+        case SumPool() | MaxPool():
+            for producer, channels in sources[0]:
+                windows = _windows(
+                    channels[None], operation.kernel, operation.stride, operation.padding, fill=-1
+                )[0]
+                for tap in np.ndindex(operation.kernel):
+                    yield producer, windows[(..., *tap)]
+        case _:
+            # A lookup, or a residual add, whose every element comes from all of its sources.
+            for source in sources:
+                yield from source
+
+
+def _distinct(trails: Iterator[Trail]) -> Iterator[Trail]:
+    seen = set()
+    for producer, channels in trails:
+        key = producer, channels.tobytes()
+        if key not in seen:
+            seen.add(key)
+            yield producer, channels

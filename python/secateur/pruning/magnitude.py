@@ -1,0 +1,86 @@
+"""Magnitude pruning: the smallest weights go (Han et al., NeurIPS 2015)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem
+from secateur.pruning.strategy import Promise, StrategySpec
+
+
+@dataclass(frozen=True)
+class MagnitudeOptions:
+    """How much to remove, and compared with what."""
+
+    sparsity: float = field(
+        default=0.5, metadata={"doc": "fraction of the weights removed, from 0 to 1"}
+    )
+    scope: Literal["layer", "global"] = field(
+        default="layer",
+        metadata={"doc": "the fraction holds in every layer, or over all layers together"},
+    )
+    saliency: str = field(
+        default="magnitude", metadata={"doc": "the score by which weights are compared"}
+    )
+
+    def __post_init__(self) -> None:
+        check_sparsity(self.sparsity)
+
+
+def check_sparsity(sparsity: float) -> None:
+    """Raise ValueError unless `sparsity` is a fraction."""
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"sparsity is {sparsity}, expected 0 to 1")
+
+
+def keep_largest(scores: Floats, mask: Mask, sparsity: float) -> Mask:
+    """Return `mask` without the lowest scores, so that `sparsity` of all entries are False.
+
+    Ties go to the later entry. What `mask` has removed already counts as removed; where that
+    is more than asked for, nothing further goes.
+
+    Args:
+        scores: float64, any shape.
+        mask: bool, shaped like `scores`.
+        sparsity: fraction of the entries, rounded to a whole number of them.
+
+    Example:
+        >>> import numpy as np
+        >>> keep_largest(np.array([3.0, 1.0, 2.0, 1.0]), np.ones(4, bool), 0.5)
+        array([ True, False,  True, False])
+    """
+    removed = round(sparsity * scores.size)
+    ranked = np.where(mask, scores, -np.inf).ravel()
+    kept = np.ones(scores.size, bool)
+    # Reversed, so that the stable sort meets the later of two equal entries first.
+    kept[scores.size - 1 - np.argsort(ranked[::-1], kind="stable")[:removed]] = False
+    return kept.reshape(scores.shape) & mask
+
+
+def apply(problem: PruningProblem, options: MagnitudeOptions) -> Masks:
+    """Return masks that keep the highest scores, per layer or over all layers."""
+    scores = problem.saliency(options.saliency)
+    if options.scope == "layer":
+        return {
+            x.name: keep_largest(scores[x.name], x.mask, options.sparsity) for x in problem.layers
+        }
+    joined = keep_largest(
+        np.concatenate([scores[x.name].ravel() for x in problem.layers]),
+        np.concatenate([x.mask.ravel() for x in problem.layers]),
+        options.sparsity,
+    )
+    ends = np.cumsum([x.mask.size for x in problem.layers])
+    parts = np.split(joined, ends[:-1])
+    return {x.name: p.reshape(x.shape) for x, p in zip(problem.layers, parts, strict=True)}
+
+
+MAGNITUDE = StrategySpec(
+    name="magnitude",
+    summary="removes the weights of least magnitude, in every layer or over all of them",
+    options=MagnitudeOptions,
+    apply=apply,
+    promises=Promise(idempotent=True),
+)

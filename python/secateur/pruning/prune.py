@@ -1,0 +1,167 @@
+"""Post-training pruning: from a network to the same network with fewer weights.
+
+The promises that are proved here hold for the pruned network, although pruning one layer
+moves the ranges of the next: a problem's input ranges are sound for *every* mask. A removed
+weight is a weight whose input is 0, so the accumulators that any mask can bring about lie
+within those of inputs widened to hold 0; from there ranges flow on through tables, sums and
+pools, all of which keep inclusion. Where every range holds 0 already, as those of centred
+codes nearly always do, these are the ranges of `analyze`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from secateur.analysis import NodeRange, _propagate, analyze
+from secateur.network import Network
+from secateur.operations import Affine, Conv, _windows
+from secateur.pruning.apply import Strategy, apply_strategy
+from secateur.pruning.couplings import couplings_of
+from secateur.pruning.problem import (
+    Floats,
+    Geometry,
+    Integers,
+    PrunableLayer,
+    PruningProblem,
+)
+from secateur.ranges import Ranges
+
+
+def prune(
+    network: Network,
+    strategy: Strategy,
+    /,
+    *,
+    samples: ArrayLike | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Network:
+    """Return `network` with the codes that `strategy` removes set to zero.
+
+    Args:
+        network: what to prune.
+        strategy: a name, a `StrategySpec`, or a chain: a sequence of these, each alone or in a
+            pair with a mapping of its options.
+        samples: integer codes [batch, *input.shape], for strategies that look at activations.
+        seed: of the strategy's random generator.
+        options: those of a single strategy.
+
+    Raises:
+        DtypeError, ShapeError, InputRangeError: samples that the network does not take.
+        SecateurError: whatever `apply_strategy` raises.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Output
+        >>> from secateur.operations import Linear
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((4,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2, 1]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> prune(network, "accumulator", bits=4)["fc"].codes
+        array([[3, 0, 2, 0]], dtype=int8)
+    """
+    problem = problem_of(network, samples=samples, seed=seed)
+    masks = apply_strategy(problem, strategy, **options)
+    pruned = (
+        replace(layer, codes=np.where(masks[layer.name], layer.codes, 0).astype(layer.codes.dtype))
+        for layer in network.layers
+    )
+    return network.with_operations(*pruned)
+
+
+def problem_of(
+    network: Network, *, samples: ArrayLike | None = None, seed: int = 0
+) -> PruningProblem:
+    """Return what a strategy sees of `network`; its input ranges are sound for every mask.
+
+    A network has no weights but its codes, so that `weight` is the codes as floats. A code
+    that is zero counts as removed already.
+
+    Args:
+        network: the network.
+        samples: integer codes [batch, *input.shape], for `problem.activations`.
+        seed: of `problem.random`.
+
+    Raises:
+        DtypeError, ShapeError, InputRangeError: samples that the network does not take.
+    """
+    nodes = _whatever_is_removed(network)
+    activate = None
+    if samples is not None:
+        codes = np.asarray(samples)
+        network.input.check(codes)
+        activate = partial(_activations, network, codes)
+    return PruningProblem(
+        tuple(_layer(operation, nodes[operation.source]) for operation in network.layers),
+        couplings_of(network),
+        seed,
+        activate,
+    )
+
+
+def _activations(network: Network, samples: Any) -> Mapping[str, Floats]:
+    nodes = network.nodes(samples)
+    return {layer.name: nodes[layer.source].astype(np.float64) for layer in network.layers}
+
+
+def _whatever_is_removed(network: Network) -> Mapping[str, NodeRange]:
+    """Return a range for every node that no mask over the network's codes leaves."""
+    nodes = dict(analyze(network).nodes)
+    for operation in network.operations:
+        sources = [nodes[s] for s in operation.sources]
+        if isinstance(operation, Affine):
+            sources = [_with_zero(s) for s in sources]
+        shape = network.shapes[operation.name]
+        nodes[operation.name] = replace(
+            nodes[operation.name], ranges=_propagate(operation, shape, sources)
+        )
+    return nodes
+
+
+def _with_zero(node: NodeRange) -> NodeRange:
+    low, high = node.ranges.low, node.ranges.high
+    return replace(node, ranges=Ranges(np.minimum(low, 0), np.maximum(high, 0)))
+
+
+def _layer(operation: Affine, source: NodeRange) -> PrunableLayer:
+    low = np.broadcast_to(source.ranges.low, source.shape)
+    high = np.broadcast_to(source.ranges.high, source.shape)
+    geometry, groups = None, 1
+    if isinstance(operation, Conv):
+        groups = operation.groups
+        geometry = Geometry(
+            source.shape, low, high, operation.stride, operation.padding, operation.dilation
+        )
+        low, high = _taps(operation, low, high)
+    per_tap = (groups, *operation.codes.shape[1:])
+    bias = operation.bias
+    return PrunableLayer(
+        name=operation.name,
+        weight=operation.codes.astype(np.float64),
+        codes=operation.codes,
+        low=low.reshape(per_tap),
+        high=high.reshape(per_tap),
+        bias=np.zeros(len(operation.codes), np.int64) if bias is None else bias,
+        mask=operation.codes != 0,
+        groups=groups,
+        geometry=geometry,
+    )
+
+
+def _taps(conv: Conv, low: Integers, high: Integers) -> tuple[Integers, Integers]:
+    """The range that every tap meets over all positions, [channels, *kernel]; padding is 0."""
+    positions = tuple(range(1, low.ndim))
+    how = (conv.kernel, conv.stride, conv.padding, conv.dilation)
+    return (
+        _windows(low[None], *how)[0].min(axis=positions),
+        _windows(high[None], *how)[0].max(axis=positions),
+    )
