@@ -31,6 +31,11 @@ class SecateurError(Exception):
         for name in self.facts:
             setattr(self, name, facts.get(name))
 
+    def at_layer(self, layer: str) -> SecateurError:
+        """Return the same error with the layer named: as a fact, and before the message."""
+        facts = {name: getattr(self, name) for name in self.facts}
+        return type(self)(f"layer {layer!r}: {self}", **{**facts, "layer": layer})
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args[0], {n: getattr(self, n) for n in self.facts})
 
@@ -146,7 +151,7 @@ class UnknownSaliencyError(SecateurError, LookupError):
 class SaliencyError(SecateurError, ValueError):
     """A saliency's scores are misshapen, negative or not finite."""
 
-    facts = ("saliency", "layer", "index")
+    facts = ("saliency", "layer", "index", "value")
 
 
 class MissingDataError(SecateurError, ValueError):
@@ -231,3 +236,33 @@ class ProofMismatchError(SecateurError, RuntimeError):
     """The two independent proofs of one layer disagree: a bug of ours, nothing was compiled."""
 
     facts = ("layer", "channel", "graph", "network")
+
+
+class ArgumentError(SecateurError, ValueError):
+    """A single argument that is none of the values permitted for it."""
+
+    facts = ("argument", "value", "expected")
+
+
+class SelectionLimitError(SecateurError, RuntimeError):
+    """An exact selection with more partial solutions than memory permits."""
+
+    facts = ("channel", "limit", "layer")
+
+
+class OrderError(SecateurError, ValueError):
+    """An order of removal, or the counts asked of it, is not one."""
+
+    facts = ("argument", "index", "value", "expected")
+
+
+class IndexRangeError(SecateurError, IndexError):
+    """A channel or input that the layer does not have."""
+
+    facts = ("argument", "index", "size")
+
+
+class TableRangeError(SecateurError, IndexError):
+    """A range that reaches beyond the entries of its table."""
+
+    facts = ("channel", "low", "high", "first", "last")

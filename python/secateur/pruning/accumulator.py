@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-import numpy as np
 
 from secateur import bounds
+from secateur.errors import InfeasibleError, SelectionLimitError
 from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
-from secateur.pruning.strategy import Promise, StrategySpec
+from secateur.pruning.strategy import Budget, Promise, StrategySpec
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class AccumulatorOptions:
     saliency: str = field(
         default="magnitude", metadata={"doc": "the score whose kept total is the greatest"}
     )
-    budget: Literal["span", "signed"] = field(
+    budget: Budget = field(
         default="span",
         metadata={"doc": "span: a free offset before the lookup; signed: two's complement"},
     )
@@ -55,13 +53,27 @@ def apply(problem: PruningProblem, options: AccumulatorOptions) -> Masks:
     }
 
 
-def _select(layer: PrunableLayer, scores: Floats, bits: int, budget: str) -> Mask:
-    codes = np.where(layer.mask, layer.codes, 0).reshape(len(layer.codes), -1)
-    worth = np.where(layer.mask, scores, 0.0).reshape(codes.shape)
-    kept = np.empty(codes.shape, bool)
-    for rows, low, high in layer.blocks:
-        kept[rows] = bounds.select(codes[rows], worth[rows], low, high, bits)
-    return kept.reshape(layer.shape) & layer.mask
+def _select(layer: PrunableLayer, scores: Floats, bits: int, budget: Budget) -> Mask:
+    rows = len(layer.codes)
+    # One range per input where all channels share it, which the engine takes without a copy.
+    low, high = (
+        side.reshape(-1) if layer.groups == 1 else layer.spread(side).reshape(rows, -1)
+        for side in (layer.low, layer.high)
+    )
+    try:
+        kept = bounds.select(
+            layer.codes.reshape(rows, -1),
+            scores.reshape(rows, -1),
+            low,
+            high,
+            bits,
+            budget=budget,
+            bias=layer.bias,
+            mask=layer.mask.reshape(rows, -1),
+        )
+    except (InfeasibleError, SelectionLimitError) as error:
+        raise error.at_layer(layer.name) from None
+    return kept.reshape(layer.shape)
 
 
 ACCUMULATOR = StrategySpec(

@@ -40,8 +40,8 @@ def couplings_of(network: Network) -> tuple[Coupling, ...]:
         if isinstance(operation, Affine):
             for producer, channels in sources[0]:
                 key = producer, operation.name
-                columns = [*pairs.get(key, ()), *_columns(channels)]
-                pairs[key] = np.unique(columns, axis=0)
+                known = pairs.get(key, np.empty((0, 2), np.int64))
+                pairs[key] = np.unique(np.concatenate([known, _columns(channels)]), axis=0)
             trails[operation.name] = [(operation.name, _channel_of_each(shape))]
         else:
             trails[operation.name] = list(_distinct(_follow(operation, sources, network)))
@@ -84,8 +84,9 @@ def _follow(operation: Operation, sources: list[list[Trail]], network: Network) 
                 windows = _windows(
                     channels[None], operation.kernel, operation.stride, operation.padding, fill=-1
                 )[0]
-                for tap in np.ndindex(operation.kernel):
-                    yield producer, windows[(..., *tap)]
+                taps = windows.reshape(*network.shapes[operation.name], -1)
+                for tap in range(taps.shape[-1]):
+                    yield producer, taps[..., tap]
         case _:
             # A lookup, or a residual add, whose every element comes from all of its sources.
             for source in sources:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from secateur import bounds
 from secateur.errors import (
+    AccumulatorOverflowError,
     MissingDataError,
     SaliencyError,
     SecateurError,
@@ -131,10 +132,8 @@ class PrunableLayer:
         |code| · (high − low): removing a weight narrows the span by exactly this much, and an
         accumulator fits P span bits where the costs of what is kept add up to at most 2^P − 1.
         """
-        spans = (self.high - self.low)[:, None]
-        rows = np.abs(self.codes.astype(np.int64)).reshape(self.groups, -1, *self.shape[1:])
-        costs: Integers = _read_only((rows * spans).reshape(self.shape))
-        return costs
+        costs: Integers = np.abs(self.codes.astype(np.int64)) * self.spread(self.high - self.low)
+        return _read_only(costs)
 
     def ranges(self, mask: Mask | None = None) -> Ranges:
         """Return the proved range of every accumulator under `mask` (the layer's own if None).
@@ -150,7 +149,12 @@ class PrunableLayer:
         Raises:
             AccumulatorOverflowError: an accumulator that 64 bits do not hold.
         """
-        mask = self.mask if mask is None else mask
+        try:
+            return self._ranges(self.mask if mask is None else mask)
+        except AccumulatorOverflowError as error:
+            raise error.at_layer(self.name) from None
+
+    def _ranges(self, mask: Mask) -> Ranges:
         if self.geometry is not None:
             return bounds.conv(
                 self.codes,
@@ -171,6 +175,11 @@ class PrunableLayer:
             for rows, low, high in self.blocks
         ]
         return Ranges(*(np.concatenate([getattr(p, s) for p in parts]) for s in ("low", "high")))
+
+    def spread(self, per_tap: NDArray[Any]) -> NDArray[Any]:
+        """Return `per_tap` [groups, in / groups, *kernel] repeated for every weight."""
+        rows = np.repeat(per_tap, len(self.weight) // self.groups, axis=0)
+        return rows.reshape(self.shape)
 
     @property
     def blocks(self) -> Iterator[tuple[slice, Integers, Integers]]:
@@ -322,6 +331,7 @@ class PruningProblem:
                 saliency=spec.name,
                 layer=layer.name,
                 index=at,
+                value=float(scores[at]),
             )
         return scores
 

@@ -21,9 +21,9 @@ def activation(problem: PruningProblem, layer: PrunableLayer) -> Floats:
     """
     x = problem.activations[layer.name]
     norms = np.sqrt((x**2).sum(axis=(0, *range(2, x.ndim))))
-    spread = norms.reshape(layer.groups, 1, layer.shape[1], *(1,) * len(layer.kernel))
-    rows = np.abs(layer.weight).reshape(layer.groups, -1, *layer.shape[1:])
-    scores: Floats = (rows * spread).reshape(layer.shape)
+    per_channel = norms.reshape(layer.groups, layer.shape[1], *(1,) * len(layer.kernel))
+    per_tap = np.broadcast_to(per_channel, (layer.groups, *layer.shape[1:]))
+    scores: Floats = np.abs(layer.weight) * layer.spread(per_tap)
     return scores
 
 
