@@ -1,0 +1,1 @@
+"""From a network to the circuit of a backend, with proved ranges."""

@@ -1,0 +1,86 @@
+"""concrete-python 2: widths may differ within a circuit; linear operations share theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from concrete import fhe
+from concrete.fhe.dtypes import Integer
+from concrete.fhe.representation import GraphProcessor
+
+from secateur.lowering.backend import BackendCircuit, BackendName, Tracing
+from secateur.tables import Integers
+
+
+class _Declare(GraphProcessor):  # type: ignore[misc]
+    """Write declared ranges over the sampled ones, before widths are assigned."""
+
+    def __init__(self, declared: Mapping[Any, tuple[int, int]]) -> None:
+        self.declared = declared
+
+    def apply(self, graph: Any) -> None:
+        graph.update_with_bounds(
+            {
+                node: {"min": np.int64(low), "max": np.int64(high)}
+                for node, (low, high) in self.declared.items()
+            }
+        )
+        for node in graph.graph.nodes:
+            if node.operation.value == "constant":
+                # A clear constant must not widen what it is combined with; see _Encode.
+                node.output.dtype = Integer(is_signed=False, bit_width=1)
+
+
+class _Encode(GraphProcessor):  # type: ignore[misc]
+    """Give every clear constant the type that holds it, after widths are assigned."""
+
+    def apply(self, graph: Any) -> None:
+        for node in graph.graph.nodes:
+            if node.operation.value == "constant":
+                node.output.dtype = Integer.that_can_represent(node(), force_signed=True)
+
+
+class ConcretePython:
+    """The backend for Python 3.11 and 3.12."""
+
+    name: BackendName = "concrete-python"
+    namespace: ModuleType = fhe
+
+    @property
+    def version(self) -> str:
+        return version("concrete-python")
+
+    def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
+        return fhe.conv(x, weight, bias, **options)
+
+    def round_bits(self, x: Any, bits: int) -> Any:
+        return fhe.round_bit_pattern(x, bits) if bits else x
+
+    def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
+        compiler = fhe.Compiler(function, dict.fromkeys(sample, "encrypted"))
+        values = tuple(sample.values())
+        options = fhe.Configuration(dump_artifacts_on_unexpected_failures=False)
+        return Tracing(compiler.trace([values], options), compiler)
+
+    def compile(
+        self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
+    ) -> BackendCircuit:
+        configuration = fhe.Configuration(
+            dump_artifacts_on_unexpected_failures=False,
+            additional_pre_processors=[_Declare(declared)],
+            additional_post_processors=[_Encode()],
+            **options,
+        )
+        circuit: BackendCircuit = tracing.compiler.compile([], configuration)
+        return circuit
+
+    def simulate(self, circuit: Any, x: Integers) -> Any:
+        circuit.enable_fhe_simulation()
+        return circuit.simulate(x)
+
+    def widths(self, graph: Any) -> Mapping[Any, int]:
+        return {n: n.output.dtype.bit_width for n in graph.graph.nodes if n.output.is_encrypted}
