@@ -92,13 +92,13 @@ def apply_strategy(problem: PruningProblem, strategy: Strategy, /, **options: An
     Example:
         >>> import numpy as np
         >>> from secateur.pruning.problem import PrunableLayer
-        >>> codes = np.array([[3, -1, 2, 1]])
+        >>> codes = np.array([[3, -1, 2]])
         >>> layer = PrunableLayer(
         ...     "fc", codes / 4, codes, np.array(0), np.array(3), np.zeros(1, int), codes != 0
         ... )
         >>> masks = apply_strategy(PruningProblem((layer,)), "accumulator", bits=4)
         >>> masks["fc"]
-        array([[ True, False,  True, False]])
+        array([[ True, False,  True]])
     """
     steps = steps_of(strategy, options)
     problem = replace(problem, find_saliency=lambda name: plugins.saliency(name).spec)

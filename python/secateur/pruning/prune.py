@@ -62,12 +62,12 @@ def prune(
         >>> from secateur.operations import Linear
         >>> one, zero = np.ones(1), np.zeros(1)
         >>> network = Network(
-        ...     Input((4,), np.array(0), np.array(3)),
-        ...     (Linear("fc", "input", np.array([[3, -1, 2, 1]], np.int8)),),
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
         ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
         ... )
         >>> prune(network, "accumulator", bits=4)["fc"].codes
-        array([[3, 0, 2, 0]], dtype=int8)
+        array([[3, 0, 2]], dtype=int8)
     """
     problem = problem_of(network, samples=samples, seed=seed)
     masks = apply_strategy(problem, strategy, **options)
