@@ -1,0 +1,197 @@
+//! The integer types of weights, and the sums over a row that every range is made of.
+//!
+//! The loops are plain and safe; `linear` compiles them once per instruction set. Release
+//! builds check every addition, so each loop here that adds with `wrapping_add` carries its
+//! proof that nothing wraps.
+
+/// The kernels take at most this many weights at a time: the proofs below lean on it.
+pub(crate) const BLOCK: usize = 8192;
+
+/// An integer type that weights may have.
+///
+/// Sealed: implemented for `i8`, `u8`, `i16`, `i32` and `i64`.
+pub trait Code: sealed::Kernels {}
+
+impl<T: sealed::Kernels> Code for T {}
+
+pub(crate) mod sealed {
+    use std::fmt::Debug;
+
+    /// What the ranges ask of a weight type. `block` never exceeds [`super::BLOCK`].
+    pub trait Kernels: Copy + Default + Debug + Send + Sync + 'static {
+        /// The largest magnitude of the type.
+        const LARGEST: u64;
+        /// Whether products with 16-bit factors fit 32 bits.
+        const FITS_17_BITS: bool;
+
+        /// The value itself.
+        fn value(self) -> i64;
+
+        /// Sum of the positive and sum of the negative weights.
+        fn signed_sums(block: &[Self]) -> (i128, i128);
+
+        /// `Σ w·middle` and `Σ |w|·width`; every run of `run` products fits 32 bits.
+        fn narrow_dots(block: &[Self], middle: &[i16], width: &[i16], run: usize) -> (i64, i64);
+
+        /// `Σ min(w·low, w·high)` and `Σ max(w·low, w·high)`; the caller has proved that
+        /// every partial sum fits 64 bits.
+        fn dots(block: &[Self], low: &[i64], high: &[i64]) -> (i64, i64);
+
+        /// The largest magnitude in the block.
+        fn largest(block: &[Self]) -> u64;
+    }
+}
+
+macro_rules! kernels {
+    ($code:ty, $sum:ty, $lanes:literal, $fits:literal) => {
+        impl sealed::Kernels for $code {
+            const LARGEST: u64 = (<$code>::MAX as u64) + (<$code>::MIN != 0) as u64;
+            const FITS_17_BITS: bool = $fits;
+
+            #[inline(always)]
+            fn value(self) -> i64 {
+                i64::from(self)
+            }
+
+            #[inline(always)]
+            fn signed_sums(block: &[Self]) -> (i128, i128) {
+                // A lane adds BLOCK / lanes weights: 8192 / 64 · 255 = 32,640 for bytes, and
+                // far below the limits of the wider sums.
+                const { assert!((BLOCK / $lanes) as u64 * Self::LARGEST <= <$sum>::MAX as u64) };
+                let mut positive = [0 as $sum; $lanes];
+                let mut negative = [0 as $sum; $lanes];
+                let (chunks, rest) = block.as_chunks::<$lanes>();
+                for chunk in chunks {
+                    for lane in 0..$lanes {
+                        let w = chunk[lane];
+                        positive[lane] = positive[lane].wrapping_add(<$sum>::from(w.max(0)));
+                        negative[lane] = negative[lane].wrapping_add(<$sum>::from(w.min(0)));
+                    }
+                }
+                let (mut p, mut n) = (0_i64, 0_i64);
+                for lane in 0..$lanes {
+                    p = p.wrapping_add(i64::from(positive[lane]));
+                    n = n.wrapping_add(i64::from(negative[lane]));
+                }
+                for &w in rest {
+                    p = p.wrapping_add(i64::from(w.max(0)));
+                    n = n.wrapping_add(i64::from(w.min(0)));
+                }
+                (i128::from(p), i128::from(n))
+            }
+
+            #[inline(always)]
+            fn narrow_dots(
+                block: &[Self],
+                middle: &[i16],
+                width: &[i16],
+                run: usize,
+            ) -> (i64, i64) {
+                let (mut centre, mut spread) = (0_i64, 0_i64);
+                let runs = block.chunks(run).zip(middle.chunks(run)).zip(width.chunks(run));
+                for ((block, middle), width) in runs {
+                    let (mut c, mut s) = (0_i32, 0_i32);
+                    for ((&w, &m), &r) in block.iter().zip(middle).zip(width) {
+                        // Within a run every partial sum fits 32 bits (`Prepared::new`).
+                        let w = i32::from(w as i16);
+                        c = c.wrapping_add(w.wrapping_mul(i32::from(m)));
+                        s = s.wrapping_add(w.wrapping_abs().wrapping_mul(i32::from(r)));
+                    }
+                    centre += i64::from(c);
+                    spread += i64::from(s);
+                }
+                (centre, spread)
+            }
+
+            #[inline(always)]
+            fn dots(block: &[Self], low: &[i64], high: &[i64]) -> (i64, i64) {
+                let (mut lowest, mut highest) = (0_i64, 0_i64);
+                for ((&w, &l), &h) in block.iter().zip(low).zip(high) {
+                    let w = i64::from(w);
+                    let (for_low, for_high) = if w < 0 { (h, l) } else { (l, h) };
+                    lowest = lowest.wrapping_add(w.wrapping_mul(for_low));
+                    highest = highest.wrapping_add(w.wrapping_mul(for_high));
+                }
+                (lowest, highest)
+            }
+
+            #[inline(always)]
+            fn largest(block: &[Self]) -> u64 {
+                let (mut least, mut most) = (0, 0);
+                for &w in block {
+                    least = w.min(least);
+                    most = w.max(most);
+                }
+                i64::from(least)
+                    .unsigned_abs()
+                    .max(i64::from(most).unsigned_abs())
+            }
+        }
+    };
+}
+
+kernels!(i8, i16, 64, true);
+kernels!(u8, i16, 64, true);
+kernels!(i16, i32, 32, true);
+kernels!(i32, i64, 16, false);
+
+impl sealed::Kernels for i64 {
+    const LARGEST: u64 = i64::MIN.unsigned_abs();
+    const FITS_17_BITS: bool = false;
+
+    #[inline(always)]
+    fn value(self) -> i64 {
+        self
+    }
+
+    #[inline(always)]
+    fn signed_sums(block: &[Self]) -> (i128, i128) {
+        // Upper and lower halves apart: at most 8192 · 2³² = 2⁴⁵ each.
+        let (mut positive_low, mut positive_high) = (0_i64, 0_i64);
+        let (mut negative_low, mut negative_high) = (0_i64, 0_i64);
+        for &w in block {
+            let (p, n) = (w.max(0), w.min(0));
+            positive_low = positive_low.wrapping_add(p & 0xffff_ffff);
+            positive_high = positive_high.wrapping_add(p >> 32);
+            negative_low = negative_low.wrapping_add(n & 0xffff_ffff);
+            negative_high = negative_high.wrapping_add(n >> 32);
+        }
+        let join = |low: i64, high: i64| (i128::from(high) << 32) + i128::from(low);
+        (
+            join(positive_low, positive_high),
+            join(negative_low, negative_high),
+        )
+    }
+
+    #[inline(always)]
+    fn narrow_dots(block: &[Self], middle: &[i16], width: &[i16], _run: usize) -> (i64, i64) {
+        // Never chosen for this type (`FITS_17_BITS`), yet right where it does not overflow.
+        let mut sums = (0_i64, 0_i64);
+        for ((&w, &m), &r) in block.iter().zip(middle).zip(width) {
+            sums.0 += w * i64::from(m);
+            sums.1 += w.abs() * i64::from(r);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn dots(block: &[Self], low: &[i64], high: &[i64]) -> (i64, i64) {
+        let (mut lowest, mut highest) = (0_i64, 0_i64);
+        for ((&w, &l), &h) in block.iter().zip(low).zip(high) {
+            let (for_low, for_high) = if w < 0 { (h, l) } else { (l, h) };
+            lowest = lowest.wrapping_add(w.wrapping_mul(for_low));
+            highest = highest.wrapping_add(w.wrapping_mul(for_high));
+        }
+        (lowest, highest)
+    }
+
+    #[inline(always)]
+    fn largest(block: &[Self]) -> u64 {
+        let (mut least, mut most) = (0_i64, 0_i64);
+        for &w in block {
+            least = w.min(least);
+            most = w.max(most);
+        }
+        least.unsigned_abs().max(most.unsigned_abs())
+    }
+}

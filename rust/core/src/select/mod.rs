@@ -1,0 +1,174 @@
+//! The best mask under a bit budget, channel by channel.
+//!
+//! With a free offset a channel fits P bits exactly where `Σ |wᵢ|(hᵢ − lᵢ) ≤ 2ᴾ − 1`: keeping the
+//! most saliency is a 0/1 knapsack with the weights' spans as costs.
+
+mod channel;
+mod core;
+
+use ndarray::{ArrayView1, ArrayView2};
+use rayon::prelude::*;
+
+use crate::inputs::InputRanges;
+use crate::{Code, Error, Result, threads};
+
+/// What has to fit the bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Budget {
+    /// The width of the range: a constant offset moves its low end to 0.
+    Span,
+    /// The range itself, bias included, in two's complement.
+    Signed,
+}
+
+/// How the mask is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// A mask of greatest kept saliency.
+    Exact,
+    /// By falling saliency per cost, whatever still fits.
+    Greedy,
+}
+
+/// A layer and the budget of its channels.
+#[derive(Clone, Copy, Debug)]
+pub struct Problem<'a, T> {
+    /// `[out, in]`.
+    pub codes: ArrayView2<'a, T>,
+    /// `[out, in]`, finite and not negative.
+    pub saliency: ArrayView2<'a, f64>,
+    /// One for all channels, or one per channel.
+    pub inputs: &'a [InputRanges],
+    /// One for all channels, or one per channel.
+    pub bits: &'a [i64],
+    /// What has to fit.
+    pub budget: Budget,
+    /// `[out]`; matters to [`Budget::Signed`] only.
+    pub bias: Option<ArrayView1<'a, i64>>,
+    /// `[out, in]`; zero where a weight is already gone.
+    pub mask: Option<ArrayView2<'a, u8>>,
+}
+
+/// A weight that costs something, scaled to integers.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    cost: u64,
+    profit: i64,
+    input: u32,
+}
+
+impl Item {
+    /// Profit per cost, rounded; used for order and, with slack, for bounds.
+    fn efficiency(&self) -> f64 {
+        self.profit as f64 / self.cost as f64
+    }
+}
+
+/// Widest permitted budget.
+pub const MOST_BITS: i64 = 63;
+
+/// Mask of the weights to keep, `[out, in]` in row-major order.
+///
+/// Weights that are zero or whose input is constant cost nothing and stay, unless `mask` already
+/// took them. The mask is maximal: no weight that it removes would still fit. Of equal weights
+/// with equal saliency the first stay. The result does not depend on the number of threads.
+///
+/// [`Method::Exact`] keeps a saliency that no mask exceeds by more than `in · 2⁻⁵¹` of the
+/// channel's total, which is finer than float64 sums of it are; saliencies that are whole
+/// multiples of a common unit, few enough for such a difference to be less than one, are kept
+/// optimally to the last.
+pub fn select<T: Code>(problem: &Problem<'_, T>, method: Method) -> Result<Vec<bool>> {
+    problem.check()?;
+    let (outputs, inputs) = problem.codes.dim();
+    let mut keep = vec![false; outputs * inputs];
+    if keep.is_empty() {
+        return Ok(keep);
+    }
+    let solve = |(channel, keep): (usize, &mut [bool])| {
+        channel::Channel::read(problem, channel)?.choose(method, keep)
+    };
+    let pool = if keep.len() < PARALLEL_FROM {
+        None
+    } else {
+        threads::pool()
+    };
+    match pool {
+        None => keep.chunks_mut(inputs).enumerate().try_for_each(solve)?,
+        Some(pool) => {
+            let done: Vec<Result<()>> = pool.install(|| {
+                let channels = keep.par_chunks_mut(inputs).enumerate();
+                channels.map(solve).collect()
+            });
+            done.into_iter().collect::<Result<()>>()?;
+        }
+    }
+    Ok(keep)
+}
+
+/// Upper bound of the saliency that any mask can keep, for every channel: the optimum where
+/// weights could be kept in part (Dantzig 1957).
+pub fn fractional_bounds<T: Code>(problem: &Problem<'_, T>) -> Result<Vec<f64>> {
+    problem.check()?;
+    (0..problem.codes.nrows())
+        .map(|channel| Ok(channel::Channel::read(problem, channel)?.fractional_bound()))
+        .collect()
+}
+
+/// Fewer weights than this are not worth waking a thread for.
+const PARALLEL_FROM: usize = 1 << 13;
+
+impl<T: Code> Problem<'_, T> {
+    fn check(&self) -> Result<()> {
+        let (outputs, inputs) = self.codes.dim();
+        let shape = |argument, shape: &[usize], expected: String| {
+            Err(Error::Shape {
+                argument,
+                shape: shape.to_vec(),
+                expected,
+            })
+        };
+        let like_codes = || format!("the codes have shape [{outputs}, {inputs}]");
+        if self.saliency.shape() != [outputs, inputs] {
+            return shape("saliency", self.saliency.shape(), like_codes());
+        }
+        if let Some(mask) = &self.mask
+            && mask.shape() != [outputs, inputs]
+        {
+            return shape("mask", mask.shape(), like_codes());
+        }
+        let channels = || format!("the codes have {outputs} output channels");
+        if let Some(bias) = &self.bias
+            && bias.len() != outputs
+        {
+            return shape("bias", bias.shape(), channels());
+        }
+        if self.bits.len() != 1 && self.bits.len() != outputs {
+            return shape("bits", &[self.bits.len()], channels());
+        }
+        if self.inputs.len() != 1 && self.inputs.len() != outputs {
+            return shape("low and high", &[self.inputs.len(), inputs], channels());
+        }
+        for ranges in self.inputs {
+            ranges.check_len(inputs)?;
+        }
+        if let Some(at) = self.bits.iter().position(|bits| !(1..=MOST_BITS).contains(bits)) {
+            return Err(Error::Bits {
+                bits: self.bits[at],
+                channel: (self.bits.len() > 1).then_some(at),
+                lowest: 1,
+                highest: MOST_BITS,
+            });
+        }
+        for (channel, row) in self.saliency.outer_iter().enumerate() {
+            let bad = |s: &f64| !(*s >= 0.0 && s.is_finite());
+            if let Some(input) = row.iter().position(bad) {
+                return Err(Error::Saliency {
+                    channel,
+                    input,
+                    value: row[input],
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! NumPy arrays as views; whatever cannot be viewed is refused or, where cheap, converted.
+
+use numpy::ndarray::{ArrayViewD, IxDyn};
+use numpy::{
+    Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
+};
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::prelude::*;
+use secateur_core::InputRanges;
+
+use crate::errors::{exception, raise};
+
+/// Weights of any type that the engine takes.
+pub enum Codes<'py> {
+    I8(PyReadonlyArrayDyn<'py, i8>),
+    U8(PyReadonlyArrayDyn<'py, u8>),
+    I16(PyReadonlyArrayDyn<'py, i16>),
+    I32(PyReadonlyArrayDyn<'py, i32>),
+    I64(PyReadonlyArrayDyn<'py, i64>),
+}
+
+/// Runs the same expression for weights of every type.
+#[macro_export]
+macro_rules! with_codes {
+    ($codes:expr, $view:ident => $body:expr) => {
+        match $codes {
+            $crate::arrays::Codes::I8(array) => {
+                let $view = array.as_array();
+                $body
+            }
+            $crate::arrays::Codes::U8(array) => {
+                let $view = array.as_array();
+                $body
+            }
+            $crate::arrays::Codes::I16(array) => {
+                let $view = array.as_array();
+                $body
+            }
+            $crate::arrays::Codes::I32(array) => {
+                let $view = array.as_array();
+                $body
+            }
+            $crate::arrays::Codes::I64(array) => {
+                let $view = array.as_array();
+                $body
+            }
+        }
+    };
+}
+
+/// `value` as an array that can be viewed: aligned and in the machine's byte order.
+fn array<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = value.py();
+    let array = match value.cast::<PyUntypedArray>() {
+        Ok(array) => array.clone(),
+        Err(_) => py
+            .import("numpy")?
+            .call_method1("asarray", (value,))?
+            .cast_into::<PyUntypedArray>()?,
+    };
+    let dtype = array.dtype();
+    let itemsize = array.getattr("itemsize")?.extract::<usize>()?;
+    if itemsize > 1 && !array.getattr("flags")?.getattr("aligned")?.extract::<bool>()?
+        || !dtype.getattr("isnative")?.extract::<bool>()?
+    {
+        let native = dtype.call_method1("newbyteorder", ("=",))?;
+        return Ok(array.call_method1("astype", (native,))?.cast_into()?);
+    }
+    Ok(array)
+}
+
+fn dtype_error(value: &Bound<'_, PyUntypedArray>, argument: &str, expected: &str) -> PyErr {
+    let dtype = value.dtype().to_string();
+    let message = format!("{argument} has dtype {dtype}, expected {expected}");
+    exception(value.py(), "DtypeError", message, |facts| {
+        facts.set_item("argument", argument)?;
+        facts.set_item("dtype", dtype)?;
+        facts.set_item("expected", expected)
+    })
+}
+
+/// A shape error that the core would not see, since it knows the number of axes by type.
+pub fn shape_error(py: Python<'_>, argument: &'static str, shape: &[usize], expected: String) -> PyErr {
+    raise(
+        py,
+        secateur_core::Error::Shape {
+            argument,
+            shape: shape.to_vec(),
+            expected,
+        },
+    )
+}
+
+/// Weights, of whatever type and shape.
+pub fn codes<'py>(value: &Bound<'py, PyAny>, argument: &str) -> PyResult<Codes<'py>> {
+    if let Ok(bytes) = value.cast::<PyArrayDyn<i8>>() {
+        return Ok(Codes::I8(bytes.readonly()));
+    }
+    let array = array(value)?;
+    let any = array.as_any();
+    if let Ok(array) = any.cast::<PyArrayDyn<i8>>() {
+        return Ok(Codes::I8(array.readonly()));
+    }
+    if let Ok(array) = any.cast::<PyArrayDyn<i64>>() {
+        return Ok(Codes::I64(array.readonly()));
+    }
+    if let Ok(array) = any.cast::<PyArrayDyn<i32>>() {
+        return Ok(Codes::I32(array.readonly()));
+    }
+    if let Ok(array) = any.cast::<PyArrayDyn<i16>>() {
+        return Ok(Codes::I16(array.readonly()));
+    }
+    if let Ok(array) = any.cast::<PyArrayDyn<u8>>() {
+        return Ok(Codes::U8(array.readonly()));
+    }
+    Err(dtype_error(
+        &array,
+        argument,
+        "int8, int16, int32, int64 or uint8 codes",
+    ))
+}
+
+/// An array of integers as 64-bit ones, viewed where it has that type already.
+pub fn integers<'py>(
+    value: &Bound<'py, PyAny>,
+    argument: &str,
+) -> PyResult<PyReadonlyArrayDyn<'py, i64>> {
+    let array = array(value)?;
+    if let Ok(array) = array.as_any().cast::<PyArrayDyn<i64>>() {
+        return Ok(array.readonly());
+    }
+    let kind: char = array.dtype().getattr("kind")?.extract()?;
+    let size: usize = array.getattr("itemsize")?.extract()?;
+    // An empty list arrives as an empty array of floats.
+    let permitted = kind == 'i' || (kind == 'u' && size < 8) || array.len() == 0;
+    if !permitted {
+        return Err(dtype_error(&array, argument, "integers that fit int64"));
+    }
+    let wide = array.call_method1("astype", ("int64",))?;
+    Ok(wide.cast_into::<PyArrayDyn<i64>>()?.readonly())
+}
+
+/// One integer, or an array of them.
+pub enum Integers<'py> {
+    One(i64),
+    Many(PyReadonlyArrayDyn<'py, i64>),
+}
+
+impl<'py> Integers<'py> {
+    pub fn read(value: &Bound<'py, PyAny>, argument: &str) -> PyResult<Self> {
+        if value.cast::<PyUntypedArray>().is_err() {
+            match value.extract::<i64>() {
+                Ok(one) => return Ok(Self::One(one)),
+                Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
+                    let message = format!("{argument} is {value}, which does not fit int64");
+                    return Err(exception(value.py(), "DtypeError", message, |facts| {
+                        facts.set_item("argument", argument)?;
+                        facts.set_item("expected", "integers that fit int64")
+                    }));
+                }
+                Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let array = integers(value, argument)?;
+        if array.ndim() == 0 {
+            return Ok(Self::One(array.as_array().iter().copied().next().unwrap_or(0)));
+        }
+        Ok(Self::Many(array))
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::One(_) => &[],
+            Self::Many(array) => array.shape(),
+        }
+    }
+
+    /// The values in the given shape, a single one repeated; the caller has compared the shapes.
+    pub fn to_vec(&self, len: usize) -> Vec<i64> {
+        match self {
+            Self::One(one) => vec![*one; len],
+            Self::Many(array) => array.as_array().iter().copied().collect(),
+        }
+    }
+}
+
+/// Input ranges from `low` and `high`, each one integer or one per input.
+pub fn inputs(low: &Bound<'_, PyAny>, high: &Bound<'_, PyAny>) -> PyResult<InputRanges> {
+    let py = low.py();
+    let (low, high) = (Integers::read(low, "low")?, Integers::read(high, "high")?);
+    if let (Integers::One(low), Integers::One(high)) = (&low, &high) {
+        return InputRanges::one(*low, *high).map_err(|error| raise(py, error));
+    }
+    for (argument, ends) in [("low", &low), ("high", &high)] {
+        if ends.shape().len() > 1 {
+            let expected = "it must be one integer or have shape [in]".into();
+            return Err(shape_error(py, argument, ends.shape(), expected));
+        }
+    }
+    let len = low.shape().first().or(high.shape().first()).copied().unwrap_or(1);
+    InputRanges::each(low.to_vec(len), high.to_vec(len)).map_err(|error| raise(py, error))
+}
+
+/// An array of that type, or nothing for `None`.
+pub fn optional<'py, T: Element>(
+    value: Option<&Bound<'py, PyAny>>,
+    argument: &str,
+    expected: &str,
+) -> PyResult<Option<PyReadonlyArrayDyn<'py, T>>> {
+    value.map(|value| exactly(value, argument, expected)).transpose()
+}
+
+/// An array of that type and no other.
+pub fn exactly<'py, T: Element>(
+    value: &Bound<'py, PyAny>,
+    argument: &str,
+    expected: &str,
+) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
+    let array = array(value)?;
+    match array.as_any().cast::<PyArrayDyn<T>>() {
+        Ok(array) => Ok(array.readonly()),
+        Err(_) => Err(dtype_error(&array, argument, expected)),
+    }
+}
+
+/// A boolean array as bytes: NumPy permits any byte in one, Rust's `bool` does not.
+pub fn mask<'py>(value: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, u8>> {
+    let array = array(value)?;
+    let kind: char = array.dtype().getattr("kind")?.extract()?;
+    if kind != 'b' {
+        return Err(dtype_error(&array, "mask", "bool (True keeps a weight)"));
+    }
+    let bytes = array.call_method1("view", ("uint8",))?;
+    Ok(bytes.cast_into::<PyArrayDyn<u8>>()?.readonly())
+}
+
+/// The view with exactly `N` axes.
+pub fn axes<'a, T, D>(
+    py: Python<'_>,
+    view: ArrayViewD<'a, T>,
+    argument: &'static str,
+    expected: &str,
+) -> PyResult<numpy::ndarray::ArrayView<'a, T, D>>
+where
+    D: numpy::ndarray::Dimension,
+{
+    let shape = view.shape().to_vec();
+    view.into_dimensionality::<D>()
+        .map_err(|_| shape_error(py, argument, &shape, format!("it must have axes {expected}")))
+}
+
+/// A shape of any number of axes.
+pub fn shape(axes: &[usize]) -> IxDyn {
+    IxDyn(axes)
+}
