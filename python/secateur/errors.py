@@ -52,6 +52,12 @@ class DtypeError(SecateurError, TypeError):
     facts = ("argument", "dtype", "expected", "layer")
 
 
+class NotFiniteError(SecateurError, ValueError):
+    """NaN or infinity where codes are to be made."""
+
+    facts = ("argument", "layer", "channel")
+
+
 class EmptyRangeError(SecateurError, ValueError):
     """A range whose low lies above its high."""
 
@@ -266,3 +272,9 @@ class TableRangeError(SecateurError, IndexError):
     """A range that reaches beyond the entries of its table."""
 
     facts = ("channel", "low", "high", "first", "last")
+
+
+class ColumnError(SecateurError, LookupError):
+    """The results of a sweep have no such column, or it holds no numbers."""
+
+    facts = ("name", "known")
