@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from networks import EXAMPLES, Builder, example, inputs, networks
 
+from networks import EXAMPLES, Builder, example, inputs, networks
 from secateur.analysis import analyze
 from secateur.errors import AccumulatorOverflowError, NetworkError
 from secateur.network import Network
 from secateur.operations import Linear
-from secateur.ranges import Range
 
 
 def channel_extremes(values):
@@ -96,7 +95,7 @@ def test_overflow_names_layer_and_channel():
 def test_a_sum_beyond_64_bits_names_layer_and_channel():
     b = Builder((2,), 0, (1 << 62))
     b.add("input", "input")
-    with pytest.raises(AccumulatorOverflowError, match="'add0'.*channel 0") as caught:
+    with pytest.raises(AccumulatorOverflowError, match=r"'add0'.*channel 0") as caught:
         analyze(b.network())
     assert caught.value.high == 1 << 63
 
@@ -106,13 +105,23 @@ def test_report_finds_nodes_by_name_and_says_what_it_has():
     assert [node.name for node in report] == ["input", "linear0", "lookup1", "linear2"]
     assert [node.name for node in report.accumulators] == ["linear0", "linear2"]
     assert report.accumulator_bits == max(report["linear0"].bits(), report["linear2"].bits())
-    with pytest.raises(NetworkError, match="'fc9'.*linear0"):
+    with pytest.raises(NetworkError, match=r"'fc9'.*linear0"):
         report["fc9"]
 
 
 def test_report_prints_one_row_a_node():
     lines = str(analyze(example("mlp"))).splitlines()
-    assert lines[0].split() == ["node", "kind", "shape", "low", "high", "span", "bits", "range", "is"]
+    assert lines[0].split() == [
+        "node",
+        "kind",
+        "shape",
+        "low",
+        "high",
+        "span",
+        "bits",
+        "range",
+        "is",
+    ]
     assert len(lines) == 5
     assert lines[2].startswith("linear0")
     assert lines[2].endswith("exact")
@@ -129,7 +138,7 @@ def test_operations_without_a_rule_are_refused():
             return source**2
 
     network = example("mlp")
-    with pytest.raises(NetworkError, match="'square'.*Square"):
+    with pytest.raises(NetworkError, match=r"'square'.*Square"):
         analyze(Network(network.input, (Square(),), Builder((6,), 0, 1).network().output))
 
 
@@ -139,10 +148,9 @@ def test_pruning_never_widens_a_first_layer():
     layer = network["linear0"]
     pruned = layer.codes.copy()
     pruned[:, ::2] = 0
-    after = analyze(
-        network.with_operations(Linear("linear0", "input", pruned, layer.bias))
-    )["linear0"].channels
-    for channel in range(len(before.low)):
-        assert Range(int(before.low[channel]), int(before.high[channel])).contains(
-            Range(int(after.low[channel]), int(after.high[channel]))
-        )
+    after = analyze(network.with_operations(Linear("linear0", "input", pruned, layer.bias)))[
+        "linear0"
+    ].channels
+    assert (before.low <= after.low).all()
+    assert (after.high <= before.high).all()
+    assert (after.high - after.low < before.high - before.low).any()

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import EXAMPLES, Builder, example, inputs
 
+from networks import EXAMPLES, Builder, example, inputs
 from secateur.errors import DtypeError, InputRangeError, NetworkError, ShapeError
 from secateur.network import Input, Network
 from secateur.operations import Linear
@@ -37,8 +37,11 @@ def test_operations_are_found_and_replaced_by_name():
     assert (changed.nodes(inputs(network))["linear0"] == 0).all()
     assert (network["linear0"].codes != 0).any()
     assert [layer.name for layer in network.layers] == ["linear0", "linear2"]
-    for missing in (lambda: network["fc"], lambda: network.with_operations(replace(zeros, name="fc"))):
-        with pytest.raises(NetworkError, match="'fc'.*linear0"):
+    for missing in (
+        lambda: network["fc"],
+        lambda: network.with_operations(replace(zeros, name="fc")),
+    ):
+        with pytest.raises(NetworkError, match=r"'fc'.*linear0"):
             missing()
 
 
@@ -51,20 +54,28 @@ def test_graphs_that_are_none_are_refused():
         replace(network, operations=(network["linear2"],))
     with pytest.raises(NetworkError, match="output reads 'linear2'"):
         replace(network, operations=(first,))
-    with pytest.raises(NetworkError, match=r"'linear0' takes \(6,\).*\(4,\)|'linear0'.*\(6,\).*\(4,\)"):
-        Network(Input((4,), np.array(0), np.array(1)), (first,), replace(network.output, source="linear0"))
+    with pytest.raises(
+        NetworkError, match=r"'linear0' takes \(6,\).*\(4,\)|'linear0'.*\(6,\).*\(4,\)"
+    ):
+        Network(
+            Input((4,), np.array(0), np.array(1)),
+            (first,),
+            replace(network.output, source="linear0"),
+        )
 
 
 def test_inputs_outside_the_proof_are_refused():
     network = example("mlp")
     x = np.zeros((2, 6), np.int64)
     x[1, 4] = 4
-    with pytest.raises(InputRangeError, match=r"value 4 at \(1, 4\) lies outside \[0, 3\]") as caught:
+    with pytest.raises(
+        InputRangeError, match=r"value 4 at \(1, 4\) lies outside \[0, 3\]"
+    ) as caught:
         network(x)
     assert (caught.value.index, caught.value.value) == ((1, 4), 4)
     with pytest.raises(ShapeError, match=r"\(7,\), expected \(6,\)"):
         network(np.zeros((2, 7), np.int64))
-    with pytest.raises(DtypeError, match="float64.*quantize_input"):
+    with pytest.raises(DtypeError, match=r"float64.*quantize_input"):
         network(np.zeros((2, 6)))
 
 

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur.errors import DtypeError, NetworkError, ShapeError
-from secateur.operations import Add, Concat, Conv, Linear, Lookup, MaxPool, Reshape, SumPool, Transpose
+from secateur.operations import (
+    Add,
+    Concat,
+    Conv,
+    Linear,
+    Lookup,
+    MaxPool,
+    Reshape,
+    SumPool,
+    Transpose,
+)
 from secateur.tables import FunctionTable, Quantize
 
 IDENTITY = FunctionTable((), Quantize(1.0, -1000, 1000))
@@ -104,15 +114,15 @@ def test_shapes_that_do_not_fit_name_the_layer(operation, sources, message):
 
 
 def test_codes_must_be_integers_and_biases_int64():
-    with pytest.raises(DtypeError, match="'fc'.*float64.*quantize first"):
+    with pytest.raises(DtypeError, match=r"'fc'.*float64.*quantize first"):
         Linear("fc", "x", np.array([[np.nan]]))
     with pytest.raises(ShapeError, match=r"'fc'.*\(0, 3\)"):
         Linear("fc", "x", np.ones((0, 3), np.int8))
     with pytest.raises(ShapeError, match=r"'fc': bias is float64 \(2,\)"):
         Linear("fc", "x", np.ones((2, 3), np.int8), np.zeros(2))
-    with pytest.raises(NetworkError, match="'cv'.*3 output channels.*2 groups"):
+    with pytest.raises(NetworkError, match=r"'cv'.*3 output channels.*2 groups"):
         Conv("cv", "x", np.ones((3, 1, 1), np.int8), groups=2)
     with pytest.raises(NetworkError, match=r"'cv': stride \(1, 1\)"):
         Conv("cv", "x", np.ones((3, 1, 1), np.int8), stride=(1, 1))
-    with pytest.raises(NetworkError, match="'mp'.*nothing else"):
+    with pytest.raises(NetworkError, match=r"'mp'.*nothing else"):
         MaxPool("mp", "x", (2,), (1,), ((2, 0),))

@@ -381,7 +381,7 @@ def _witness(report: RangeReport, node: NodeRange, channel: int, end: End) -> In
         coefficients = np.zeros(node.shape, np.int64)
         side = np.broadcast_to(getattr(node.ranges, end), node.shape)[channel]
         best = side.argmin() if end == "low" else side.argmax()
-        coefficients[channel].flat[best] = 1
+        coefficients.reshape(node.shape[0], -1)[channel, best] = 1
         source_name = node.name
     else:
         operation = network[node.name]
