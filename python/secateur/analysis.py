@@ -429,5 +429,5 @@ def _coefficients(operation: Operation, source: NodeRange, channel: int, end: En
             )
         )
         if all(0 <= a < extent for a, extent in zip(at, source.shape[1:], strict=True)):
-            coefficients[(first + tap[0], *at)] = codes[tap]
+            coefficients[first + tap[0]][at] = codes[tap]
     return coefficients
