@@ -1,0 +1,187 @@
+"""Brevitas quantisers: how ours are made, and what any of them amounts to in integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import brevitas.nn as qnn
+import numpy as np
+import torch
+from brevitas.inject.enum import RestrictValueType, ScalingImplType
+from brevitas.quant import (
+    Int8ActPerTensorFloatMinMaxInit,
+    Int8WeightPerChannelFloat,
+    Uint8ActPerTensorFloatMaxInit,
+)
+from brevitas.quant_tensor import IntQuantTensor
+from numpy.typing import NDArray
+from torch import nn
+
+from secateur.errors import UnsupportedModuleError
+from secateur.tables import Quantize
+
+#: Scales are learned as logarithms, so that one learning rate suits every magnitude.
+_LEARNED_SCALE = {
+    "scaling_impl_type": ScalingImplType.PARAMETER,
+    "restrict_scaling_type": RestrictValueType.LOG_FP,
+}
+_LAYERS = {
+    nn.Linear: qnn.QuantLinear,
+    nn.Conv1d: qnn.QuantConv1d,
+    nn.Conv2d: qnn.QuantConv2d,
+    nn.Conv3d: qnn.QuantConv3d,
+}
+_CANDIDATES = 64
+
+
+def weight_options(scale: torch.Tensor, bits: int) -> dict[str, Any]:
+    """Return the options of a layer whose codes are weight / scale, in `bits` bits.
+
+    Codes are symmetric, [−(2^(b−1) − 1), 2^(b−1) − 1]; at one bit, where that would leave
+    nothing but 0, they are {−1, 0}.
+
+    Args:
+        scale: positive [out, 1, ...]; where the learned scale of each channel starts.
+        bits: 1 to 16.
+    """
+    narrow = bits > 1
+    greatest = 2 ** (bits - 1) - narrow
+    options = {"bit_width": bits, "narrow_range": narrow, "scaling_init": scale * greatest}
+    options |= {**_LEARNED_SCALE, "quant": Int8WeightPerChannelFloat}
+    return {f"weight_{key}": value for key, value in options.items()}
+
+
+def quantized_layer(layer: nn.Module, bits: int) -> nn.Module:
+    """Return the Brevitas layer with the weights and bias of a Linear or Conv."""
+    kind = next(k for k in type(layer).__mro__ if k in _LAYERS)
+    scale = weight_scale(layer.weight.detach(), bits)  # type: ignore[operator]
+    options = weight_options(scale, bits) | {"bias": layer.bias is not None}
+    if kind is nn.Linear:
+        shape = (layer.in_features, layer.out_features)
+    else:
+        shape = (layer.in_channels, layer.out_channels, layer.kernel_size)
+        options |= {k: getattr(layer, k) for k in ("stride", "padding", "dilation", "groups")}
+    quantized: nn.Module = _LAYERS[kind](*shape, **options)
+    with torch.no_grad():
+        quantized.weight.copy_(layer.weight)
+        if layer.bias is not None:
+            quantized.bias.copy_(layer.bias)
+    return quantized.to(layer.weight.device)
+
+
+def weight_scale(weight: torch.Tensor, bits: int) -> torch.Tensor:
+    """Return the scale of each output channel with the least squared error, [out, 1, ...]."""
+    narrow = bits > 1
+    low, high = -(2 ** (bits - 1)) + narrow, 2 ** (bits - 1) - 1
+    rows = weight.flatten(1)
+    scale = _least_error_scale(rows, low, high)
+    return scale.reshape(-1, *(1,) * (weight.ndim - 1))
+
+
+def activation_quantizer(samples: torch.Tensor, bits: int, signed: bool) -> qnn.QuantIdentity:
+    """Return a quantiser whose learned scale starts at the least squared error on `samples`.
+
+    Unsigned codes are [0, 2^b − 1], signed ones [−2^(b−1), 2^(b−1) − 1]; the zero point is 0.
+    """
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    scale = _least_error_scale(samples.reshape(1, -1), low, high)[0]
+    kind = Int8ActPerTensorFloatMinMaxInit if signed else Uint8ActPerTensorFloatMaxInit
+    threshold = float(scale) * (-low if signed else high)
+    quantizer = qnn.QuantIdentity(
+        act_quant=kind, bit_width=bits, scaling_init=threshold, **_LEARNED_SCALE
+    )
+    return quantizer.to(samples.device)
+
+
+def _least_error_scale(rows: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """Return, per row of `rows`, the scale whose grid of codes is nearest in the mean square."""
+    reach = max(-low, high)
+    widest = (rows.abs().amax(1) / reach).clamp_min(torch.finfo(rows.dtype).tiny * 2**20)
+    best, least = widest, torch.full_like(widest, torch.inf)
+    for k in range(_CANDIDATES):
+        scale = widest * (1 - k / _CANDIDATES)
+        codes = (rows / scale[:, None]).round().clamp(low, high)
+        error = (codes * scale[:, None] - rows).square().sum(1)
+        best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
+    return best
+
+
+def activation_rounding(name: str, proxy: Any) -> Quantize:
+    """Return what an activation quantiser does, as codes centred on its zero point.
+
+    Raises:
+        UnsupportedModuleError: it is no integer quantiser with one scale for the tensor.
+    """
+    try:
+        scale, zero_point, bits = proxy.scale(), proxy.zero_point(), proxy.bit_width()
+        scale, zero, width = float(scale), int(zero_point), int(bits)
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise UnsupportedModuleError(
+            f"layer {name!r}: its activation quantiser has no single integer grid ({error}); "
+            "a table needs one scale, zero point and bit width for the whole tensor",
+            layer=name,
+            operation=type(proxy).__name__,
+        ) from error
+    if proxy.is_signed:
+        low, high = -(2 ** (width - 1)) + bool(proxy.is_narrow_range), 2 ** (width - 1) - 1
+    else:
+        low, high = 0, 2**width - 1 - bool(proxy.is_narrow_range)
+    return Quantize(scale, low - zero, high - zero)
+
+
+def quantized_weight(
+    name: str, layer: Any, source: Quantize
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return codes and scales of a Brevitas layer that reads codes of `source`.
+
+    Returns:
+        The codes, int8 (a wider type where 8 bits do not do), shaped like the weight and
+        centred on the zero point; the scale of each output channel, float64 [out] or [1].
+
+    Raises:
+        UnsupportedModuleError: the layer is not quantised, or not per tensor or output channel.
+    """
+    if not getattr(getattr(layer, "weight_quant", None), "is_quant_enabled", False):
+        raise UnsupportedModuleError(
+            f"layer {name!r}: {type(layer).__name__} has float weights; secateur.quantize "
+            "makes them codes, or use Brevitas's layers throughout",
+            layer=name,
+            operation=type(layer).__name__,
+        )
+    with torch.no_grad():
+        quantized = layer.quant_weight(_example(layer, source))
+    scale = quantized.scale.double().cpu().numpy()
+    if scale.size > 1 and scale.shape[0] != scale.size:
+        raise UnsupportedModuleError(
+            f"layer {name!r}: weight scales of shape {scale.shape}; an accumulator needs one "
+            "scale for the tensor or one for each output channel",
+            layer=name,
+            operation=type(layer).__name__,
+        )
+    codes = np.rint(quantized.value.double().cpu().numpy() / scale).astype(np.int64)
+    reach = int(np.abs(codes).max(initial=0))
+    kinds = (np.int8, np.int16, np.int32, np.int64)
+    return codes.astype(next(k for k in kinds if reach <= np.iinfo(k).max)), scale.reshape(-1)
+
+
+def quantized_bias(layer: Any, source: Quantize) -> NDArray[np.float64] | None:
+    """Return the bias that a Brevitas layer adds for codes of `source`, float64 [out]."""
+    if layer.bias is None:
+        return None
+    with torch.no_grad():
+        bias = layer.bias
+        if layer.bias_quant.is_quant_enabled:
+            example = _example(layer, source)
+            bias = layer.bias_quant(bias, example, layer.quant_weight(example)).value
+    values: NDArray[np.float64] = bias.double().cpu().numpy()
+    return values
+
+
+def _example(layer: Any, source: Quantize) -> IntQuantTensor:
+    """Return an input of one zero; some Brevitas quantisers ask their input for its grid."""
+    signed = source.low < 0
+    bits = (source.high - source.low).bit_length()
+    like = {"dtype": layer.weight.dtype, "device": layer.weight.device}
+    zero = torch.zeros((1,) * layer.weight.ndim, **like)
+    scale, zero_point, width = (torch.tensor(float(v), **like) for v in (source.scale, 0, bits))
+    return IntQuantTensor(zero, scale, zero_point, width, signed, False)
