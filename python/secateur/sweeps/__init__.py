@@ -1,0 +1,1 @@
+"""Sweeps: many points, one evaluate function, any executor, never lost."""

@@ -1,0 +1,77 @@
+"""Provenance: which code a result depends on, and which sweep a journal belongs to."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from secateur.errors import PointError
+from secateur.sweeps.attempt import Evaluate
+from secateur.sweeps.points import Plain, plain
+
+
+def provenance(content: Plain) -> Mapping[str, str]:
+    """Return distribution → version of the code that a point's result depends on.
+
+    This library, and the distribution of the strategy that the field `strategy` names.
+
+    Raises:
+        UnknownStrategyError: no strategy has that name.
+    """
+    name = content.get("strategy")
+    return _strategy_provenance(name) if isinstance(name, str) else _library()
+
+
+def fingerprint(evaluate: Evaluate) -> dict[str, Any]:
+    """Return what must be the same for results to belong in one journal.
+
+    The name of `evaluate` with what is bound to it (the arguments of a partial, the fields of
+    a frozen dataclass), and the version of this library. Its source is not part of it: a
+    failing point is mended by editing the source.
+    """
+    return {"evaluate": _describe(evaluate), **_library()}
+
+
+@functools.cache
+def _library() -> Mapping[str, str]:
+    return {"secateur": version("secateur")}
+
+
+@functools.cache
+def _strategy_provenance(name: str) -> Mapping[str, str]:
+    from secateur.plugins import strategy
+
+    offered = strategy(name)
+    if offered.distribution is None or offered.version is None:
+        return _library()
+    return {**_library(), offered.distribution: offered.version}
+
+
+def _describe(evaluate: Any) -> Any:
+    if isinstance(evaluate, functools.partial):
+        bound = dict(enumerate(evaluate.args)) | evaluate.keywords
+        return [_describe(evaluate.func), {str(n): _content(v) for n, v in bound.items()}]
+    if hasattr(evaluate, "__qualname__"):
+        return _name(evaluate)
+    return [_name(type(evaluate)), _content(evaluate)]
+
+
+def _content(value: Any) -> Any:
+    """Return the plain value, or the name of what has none: a function, an array's type."""
+    try:
+        return plain({"": value})[""]
+    except PointError:
+        return _name(value if hasattr(value, "__qualname__") else type(value))
+
+
+def _name(thing: Any) -> str:
+    """Return the name of a function or class, the same for a script and its import."""
+    module = sys.modules.get(thing.__module__)
+    home = thing.__module__.rpartition(".")[2]
+    if home == "__main__" and getattr(module, "__file__", None):
+        home = Path(module.__file__).stem  # type: ignore[union-attr, arg-type]
+    return f"{home}.{thing.__qualname__}"

@@ -1,0 +1,96 @@
+"""Records: what is known of one evaluated point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from secateur.sweeps.points import Plain
+
+#: What an evaluate function may give for each name.
+Value = float | int | str | bool | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception that evaluate raised: the name of its type, its message, its traceback."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What evaluating one point came to: `values`, or a `failure` and no values."""
+
+    values: Mapping[str, Value]
+    wall_s: float
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One evaluated point, as the journal keeps it.
+
+    Args:
+        index: the point's place among the points of the run that evaluated it.
+        key: the point's identity, 32 hex digits.
+        point: its content.
+        provenance: distribution → version of the code that it depends on.
+        outcome: what came of it.
+    """
+
+    index: int
+    key: str
+    point: Plain
+    provenance: Mapping[str, str]
+    outcome: Outcome
+
+    @property
+    def values(self) -> Mapping[str, Value]:
+        """What evaluate gave; empty where it failed."""
+        return self.outcome.values
+
+    @property
+    def failed(self) -> bool:
+        """True where evaluate raised."""
+        return self.outcome.failure is not None
+
+    def to_json(self) -> str:
+        """Return one line of JSON, its newline included."""
+        failure = self.outcome.failure
+        fields = {
+            "index": self.index,
+            "key": self.key,
+            "point": self.point,
+            "provenance": dict(self.provenance),
+            "wall_s": round(self.outcome.wall_s, 6),
+        }
+        if failure is None:
+            fields["values"] = dict(self.values)
+        else:
+            fields["failure"] = vars(failure)
+        return json.dumps(fields) + "\n"
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Record:
+        """Return the record that `to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: `line` is no record.
+        """
+        fields = json.loads(line)
+        failure = fields.get("failure")
+        return cls(
+            index=fields["index"],
+            key=fields["key"],
+            point=fields["point"],
+            provenance=fields["provenance"],
+            outcome=Outcome(
+                values=fields["values"] if failure is None else {},
+                wall_s=fields["wall_s"],
+                failure=None if failure is None else Failure(**failure),
+            ),
+        )
