@@ -202,7 +202,7 @@ def compile(
     options = {"p_error": p_error, "global_p_error": global_p_error, **(configuration or {})}
     with _timed(timings, "compile"):
         compiled = target.compile(tracing, declared, options)
-    price = cost_of(lowered.nodes, target.widths(tracing.graph), compiled)
+    price = cost_of(target, tracing.graph, lowered.nodes, compiled)
     return Circuit(network, report, target, compiled, price, timings)
 
 

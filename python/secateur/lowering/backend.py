@@ -93,6 +93,9 @@ class Backend(Protocol):
     def simulate(self, circuit: BackendCircuit, x: Integers) -> Any:
         """Return what the circuit decrypts to for one sample, computed in the clear."""
 
+    def lookups(self, graph: Any, circuit: BackendCircuit) -> int:
+        """Return how many table lookups one run of the circuit of `graph` makes."""
+
     def widths(self, graph: Any) -> Mapping[Any, int]:
         """Return node → width of every encrypted node of a graph that has been compiled."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
 import concrete.numpy as cnp
-import numpy as np
 import concrete.onnx as connx
+import numpy as np
 from concrete.numpy.mlir.graph_converter import GraphConverter
 
 from secateur.lowering.backend import BackendCircuit, BackendName, Tracing
@@ -59,6 +60,10 @@ class ConcreteNumpy:
 
     def simulate(self, circuit: BackendCircuit, x: Integers) -> Any:
         return circuit.simulate(x)
+
+    def lookups(self, graph: Any, circuit: BackendCircuit) -> int:
+        looked_up = (n for n in graph.graph.nodes if n.converted_to_table_lookup)
+        return sum(math.prod(node.output.shape) for node in looked_up)
 
     def widths(self, graph: Any) -> Mapping[Any, int]:
         # The rule of GraphConverter: the largest width of any node, clear ones one bit more.

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
+import networkx as nx
 import numpy as np
 from concrete import fhe
 from concrete.fhe.dtypes import Integer
@@ -14,6 +15,10 @@ from concrete.fhe.representation import GraphProcessor
 
 from secateur.lowering.backend import BackendCircuit, BackendName, Tracing
 from secateur.tables import Integers
+
+
+#: Operations that give their elements on with the type that they have.
+_MOVING = {"broadcast_to", "copy", "expand_dims", "index_static", "reshape", "squeeze", "transpose"}
 
 
 class _Declare(GraphProcessor):  # type: ignore[misc]
@@ -26,13 +31,29 @@ class _Declare(GraphProcessor):  # type: ignore[misc]
         graph.update_with_bounds(
             {
                 node: {"min": np.int64(low), "max": np.int64(high)}
-                for node, (low, high) in self.declared.items()
+                for node, (low, high) in _signed_alike(graph, self.declared).items()
             }
         )
         for node in graph.graph.nodes:
             if node.operation.value == "constant":
                 # A clear constant must not widen what it is combined with; see _Encode.
                 node.output.dtype = Integer(is_signed=False, bit_width=1)
+
+
+def _signed_alike(
+    graph: Any, declared: Mapping[Any, tuple[int, int]]
+) -> dict[Any, tuple[int, int]]:
+    """Return `declared` with every moved value signed where what it is taken from is.
+
+    A slice may be known to be positive in a tensor that is not; its type is the tensor's.
+    """
+    alike: dict[Any, tuple[int, int]] = {}
+    for node in nx.topological_sort(graph.graph):
+        low, high = declared[node]
+        if node.operation.value == "generic" and node.properties["name"] in _MOVING:
+            low = min(low, *(max(alike[p][0], -1) for p in graph.ordered_preds_of(node)))
+        alike[node] = (low, high)
+    return alike
 
 
 class _Encode(GraphProcessor):  # type: ignore[misc]
@@ -81,6 +102,9 @@ class ConcretePython:
     def simulate(self, circuit: Any, x: Integers) -> Any:
         circuit.enable_fhe_simulation()
         return circuit.simulate(x)
+
+    def lookups(self, graph: Any, circuit: Any) -> int:
+        return int(circuit.programmable_bootstrap_count)
 
     def widths(self, graph: Any) -> Mapping[Any, int]:
         return {n: n.output.dtype.bit_width for n in graph.graph.nodes if n.output.is_encrypted}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from secateur.lowering.backend import BackendCircuit
+from secateur.lowering.backend import Backend, BackendCircuit
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class Cost:
     Args:
         complexity: the backend's own estimate of one inference; ratios matter, not its unit.
         bits: operation name → width of its encrypted result.
-        lookups: number of table lookups of one inference, one for each element looked up.
+        lookups: number of table lookups (bootstraps) of one inference.
         secret_key_bytes: what the client keeps.
         bootstrap_key_bytes, keyswitch_key_bytes: what the client sends to a server once.
         input_bytes, output_bytes: the ciphertexts of one inference.
@@ -50,19 +49,22 @@ class Cost:
         )
 
 
-def cost_of(nodes: Mapping[str, Any], widths: Mapping[Any, int], compiled: BackendCircuit) -> Cost:
+def cost_of(
+    backend: Backend, graph: Any, nodes: Mapping[str, Any], compiled: BackendCircuit
+) -> Cost:
     """Return the cost of a compiled circuit.
 
     Args:
-        nodes: operation name → node of the traced graph.
-        widths: node → width, of every encrypted node.
+        backend: what compiled it.
+        graph: its traced graph.
+        nodes: operation name → node of the graph.
         compiled: the backend's circuit.
     """
-    lookups = sum(math.prod(node.output.shape) for node in widths if node.converted_to_table_lookup)
+    widths = backend.widths(graph)
     return Cost(
         complexity=compiled.complexity,
         bits={name: widths[node] for name, node in nodes.items() if node in widths},
-        lookups=lookups,
+        lookups=backend.lookups(graph, compiled),
         secret_key_bytes=compiled.size_of_secret_keys,
         bootstrap_key_bytes=compiled.size_of_bootstrap_keys,
         keyswitch_key_bytes=compiled.size_of_keyswitch_keys,

@@ -228,7 +228,7 @@ def _filled(step: Step) -> Ranges:
 
 
 def _contract(step: Step) -> Ranges:
-    """dot and matmul: one affine operation for every row or column that is encrypted."""
+    """Dot and matmul: one affine operation for every row or column that is encrypted."""
     a, b = step.operands
     if a.low.ndim == 0 or b.low.ndim == 0:
         return _multiply(step)

@@ -7,8 +7,6 @@ is an assignment into zeros, a maximum is b + relu(a − b), convolutions are 2-
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -16,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from secateur.analysis import NodeRange, RangeReport
+from secateur.analysis import RangeReport
 from secateur.errors import NetworkError
 from secateur.lowering.backend import Backend
 from secateur.operations import (
@@ -28,7 +26,6 @@ from secateur.operations import (
     MaxPool,
     Operation,
     Reshape,
-    Shape,
     SumPool,
     Transpose,
 )
