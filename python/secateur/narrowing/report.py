@@ -1,0 +1,168 @@
+"""All steps of narrowing in order, and what each of them saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from secateur.analysis import RangeReport, analyze
+from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
+from secateur.narrowing.channels import drop_dead_channels, fold_constants
+from secateur.narrowing.lookups import skip_identities
+from secateur.narrowing.readers import circuit_bits
+from secateur.network import Network
+from secateur.operations import Lookup
+
+#: In the order in which one makes work for the next.
+_STEPS: tuple[Callable[[Network], Network], ...] = (
+    skip_identities,
+    fold_constants,
+    drop_dead_channels,
+    divide_common_factors,
+    shift_to_zero,
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a network costs a circuit.
+
+    Args:
+        bits: width of the widest node, which every lookup of a concrete-numpy circuit pays:
+            unsigned where the node is never negative, two's complement where it can be.
+        lookups: number of elements that go through a table.
+        channels: number of channels of all operations.
+        codes: number of codes that are not zero.
+    """
+
+    bits: int
+    lookups: int
+    channels: int
+    codes: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step that found something to do: its name, the size before it and after it."""
+
+    name: str
+    before: Size
+    after: Size
+
+
+@dataclass(frozen=True, eq=False)
+class Narrowing:
+    """A narrowed network and how it came to be.
+
+    Args:
+        network: the narrowed network, equal to the one given on every input.
+        steps: those that found something to do, in order.
+        bits: accumulator → its width before and after; after is None where it was dropped.
+    """
+
+    network: Network
+    steps: tuple[Step, ...]
+    bits: Mapping[str, tuple[int, int | None]]
+
+    def __str__(self) -> str:
+        """A table, one row per step, and one row per accumulator."""
+        rows: list[tuple[str, ...]] = [("step", "bits", "lookups", "channels", "codes")]
+        for step in self.steps:
+            pairs = (
+                (getattr(step.before, name), getattr(step.after, name)) for name in rows[0][1:]
+            )
+            rows.append((step.name, *(_change(before, after) for before, after in pairs)))
+        layers: list[tuple[str, ...]] = [("accumulator", "bits")]
+        layers += [(name, _change(*pair)) for name, pair in self.bits.items()]
+        return f"{_table(rows)}\n\n{_table(layers)}"
+
+
+def explain(network: Network) -> Narrowing:
+    """Return the narrowed network together with what each step saved.
+
+    Raises:
+        AccumulatorOverflowError: an accumulator that 64 bits do not hold.
+    """
+    first = analyze(network)
+    steps = []
+    report = first
+    while True:
+        given = report.network
+        for step in _STEPS:
+            network = step(report.network)
+            if network is not report.network:
+                before, report = report, analyze(network)
+                name = step.__name__.replace("_", " ")
+                steps.append(Step(name, _size(before), _size(report)))
+        if report.network is given:
+            break
+    last = {node.name: circuit_bits(node.ranges) for node in report.accumulators}
+    bits = {
+        node.name: (circuit_bits(node.ranges), last.get(node.name)) for node in first.accumulators
+    }
+    return Narrowing(network, tuple(steps), bits)
+
+
+def narrow(network: Network) -> Network:
+    """Return a network that gives the same integers from fewer bits, channels and lookups.
+
+    Lookups that change nothing are skipped, constants folded into biases, dead channels
+    dropped, common factors divided out and accumulators shifted to start at zero, until
+    nothing is left to do. `explain` does the same and says what each step saved.
+
+    Raises:
+        AccumulatorOverflowError: an accumulator that 64 bits do not hold.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Network, Output
+        >>> from secateur.operations import Linear
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> fc = Linear("fc", "input", np.array([[2, -4, 6]]))
+        >>> wide = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (fc,),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> narrowed = narrow(wide)
+        >>> narrowed["fc"].codes, narrowed["fc"].bias
+        (array([[ 1, -2,  3]]), array([6]))
+        >>> print(explain(wide))
+        step                   bits  lookups  channels  codes
+        divide common factors  6→5   0        1         3
+        shift to zero          5     0        1         3
+        <BLANKLINE>
+        accumulator  bits
+        fc           6→5
+        >>> x = np.array([[0, 3, 1], [3, 0, 3]])
+        >>> (narrowed(x) == wide(x)).all()
+        True
+    """
+    return explain(network).network
+
+
+def _size(report: RangeReport) -> Size:
+    network = report.network
+    lookups = [o.name for o in network.operations if isinstance(o, Lookup)]
+    return Size(
+        bits=max(circuit_bits(node.ranges) for node in report),
+        lookups=sum(int(np.prod(network.shapes[name])) for name in lookups),
+        channels=sum(network.shapes[o.name][0] for o in network.operations),
+        codes=sum(int(np.count_nonzero(layer.codes)) for layer in network.layers),
+    )
+
+
+def _change(before: int, after: int | None) -> str:
+    if after is None:
+        return f"{before}→dropped"
+    return str(before) if before == after else f"{before}→{after}"
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
