@@ -22,6 +22,13 @@ _HOME = {
     "errors": "",
     "Range": "ranges",
     "Ranges": "ranges",
+    "strategies": "plugins",
+    "shrink": "pruning.shrink",
+    "prune": "pruning.prune",
+    "hookimpl": "plugins",
+    "StrategySpec": "pruning.strategy",
+    "SaliencySpec": "pruning.strategy",
+    "Promise": "pruning.strategy",
 }
 
 

@@ -28,16 +28,21 @@ from secateur.errors import (
     UnknownStrategyError,
 )
 from secateur.pruning.accumulator import ACCUMULATOR
+from secateur.pruning.connections import CONNECTIONS
+from secateur.pruning.l1_ball import L1_BALL
 from secateur.pruning.magnitude import MAGNITUDE
+from secateur.pruning.nm import NM
+from secateur.pruning.random import RANDOM
 from secateur.pruning.saliency import SALIENCIES
 from secateur.pruning.strategy import SaliencySpec, StrategySpec
+from secateur.pruning.structured import STRUCTURED
 
 GROUP = "secateur"
 
 #: Distributions or entry points that are not loaded, separated by commas, or "all".
 DISABLE = "SECATEUR_DISABLE_PLUGINS"
 
-STRATEGIES = (ACCUMULATOR, MAGNITUDE)
+STRATEGIES = (ACCUMULATOR, CONNECTIONS, L1_BALL, MAGNITUDE, NM, RANDOM, STRUCTURED)
 
 hookimpl = pluggy.HookimplMarker(GROUP)
 _hookspec = pluggy.HookspecMarker(GROUP)

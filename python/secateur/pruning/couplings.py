@@ -23,7 +23,7 @@ from secateur.operations import (
     Transpose,
     _windows,
 )
-from secateur.pruning.problem import Coupling
+from secateur.pruning.problem import Coupling, Mask
 from secateur.tables import Integers
 
 #: A layer and, shaped like the node, the output channel of it that each element comes from.
@@ -32,7 +32,8 @@ Trail = tuple[str, Integers]
 
 def couplings_of(network: Network) -> tuple[Coupling, ...]:
     """Return which output channels feed which input channels, for every pair of layers."""
-    trails: dict[str, list[Trail]] = {network.input.name: []}
+    whole_input = _channel_of_each(network.input.shape)
+    trails: dict[str, list[Trail]] = {network.input.name: [(network.input.name, whole_input)]}
     pairs: dict[tuple[str, str], Integers] = {}
     for operation in network.operations:
         sources = [trails[s] for s in operation.sources]
@@ -45,13 +46,26 @@ def couplings_of(network: Network) -> tuple[Coupling, ...]:
             trails[operation.name] = [(operation.name, _channel_of_each(shape))]
         else:
             trails[operation.name] = list(_distinct(_follow(operation, sources, network)))
-    removable = {x.name: np.ones(len(x.codes), bool) for x in network.layers}
-    for producer, channels in trails[network.output.source]:
-        removable[producer][channels[channels >= 0]] = False
+    removable = _removable(network, trails[network.output.source], pairs)
     return tuple(
         Coupling(producer, consumer, columns, removable[producer])
         for (producer, consumer), columns in pairs.items()
+        if producer != network.input.name
     )
+
+
+def _removable(
+    network: Network, output: list[Trail], pairs: dict[tuple[str, str], Integers]
+) -> dict[str, Mask]:
+    """Which channels of each layer reach neither the output nor a column that the input feeds."""
+    removable = {x.name: np.ones(len(x.codes), bool) for x in network.layers}
+    removable[network.input.name] = np.zeros(network.input.shape[0], bool)
+    for producer, channels in output:
+        removable[producer][channels[channels >= 0]] = False
+    for (producer, consumer), columns in pairs.items():
+        fed = pairs.get((network.input.name, consumer), np.empty((0, 2), np.int64))[:, 1]
+        removable[producer][columns[np.isin(columns[:, 1], fed), 0]] = False
+    return removable
 
 
 def _channel_of_each(shape: Shape) -> Integers:

@@ -1,0 +1,70 @@
+"""N:M pruning: of every M neighbouring weights at most N stay.
+
+Zhou et al., "Learning N:M Fine-grained Structured Sparse Neural Networks from Scratch"
+(ICLR 2021).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem
+from secateur.pruning.strategy import Promise, StrategySpec
+
+
+@dataclass(frozen=True)
+class NMOptions:
+    """The pattern."""
+
+    n: int = field(default=2, metadata={"doc": "weights kept of every m, from 0 to m"})
+    m: int = field(default=4, metadata={"doc": "neighbours along the input channels, at least 1"})
+    saliency: str = field(
+        default="magnitude", metadata={"doc": "the score by which weights are compared"}
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.n <= self.m or self.m < 1:
+            raise ValueError(f"n is {self.n} and m is {self.m}, expected 0 <= n <= m and m >= 1")
+
+
+def keep_n_of_m(scores: Floats, mask: Mask, n: int, m: int) -> Mask:
+    """Return `mask` with at most the `n` highest scores of every `m` along axis 1.
+
+    Args:
+        scores: float64 [out, in, ...], not negative.
+        mask: bool, shaped like `scores`.
+        n, m: the pattern; a last block of fewer than `m` keeps at most `n` too.
+
+    Example:
+        >>> import numpy as np
+        >>> keep_n_of_m(np.array([[3.0, 1.0, 2.0, 5.0, 4.0]]), np.ones((1, 5), bool), 1, 2)
+        array([[ True, False, False,  True,  True]])
+    """
+    ranked = np.moveaxis(np.where(mask, scores, -1.0), 1, -1)
+    missing = -ranked.shape[-1] % m
+    padded = np.pad(ranked, [(0, 0)] * (ranked.ndim - 1) + [(0, missing)], constant_values=-2.0)
+    blocks = padded.reshape(*padded.shape[:-1], -1, m)
+    best = np.argsort(-blocks, axis=-1, kind="stable")[..., :n]
+    kept = np.zeros(blocks.shape, bool)
+    np.put_along_axis(kept, best, True, axis=-1)
+    whole = kept.reshape(padded.shape)[..., : ranked.shape[-1]]
+    return np.moveaxis(whole, -1, 1) & mask
+
+
+def apply(problem: PruningProblem, options: NMOptions) -> Masks:
+    """Return masks that keep the `n` highest scores of every `m`."""
+    scores = problem.saliency(options.saliency)
+    return {
+        x.name: keep_n_of_m(scores[x.name], x.mask, options.n, options.m) for x in problem.layers
+    }
+
+
+NM = StrategySpec(
+    name="nm",
+    summary="keeps at most n of every m neighbouring weights",
+    options=NMOptions,
+    apply=apply,
+    promises=Promise(idempotent=True),
+)

@@ -1,0 +1,136 @@
+"""Structured pruning: whole neurons, channels or filters of least norm go.
+
+Li et al., "Pruning Filters for Efficient ConvNets" (ICLR 2017). With a channel go all the
+weights that read it, so that `shrink` can remove it from the network. Channels that a
+residual add brings together go together or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from secateur.pruning.magnitude import check_sparsity
+from secateur.pruning.problem import Floats, Integers, Mask, Masks, PruningProblem
+from secateur.pruning.strategy import StrategySpec
+
+
+@dataclass(frozen=True)
+class StructuredOptions:
+    """How many channels to remove, and by which norm they are compared."""
+
+    sparsity: float = field(
+        default=0.5, metadata={"doc": "fraction of the removable channels removed, from 0 to 1"}
+    )
+    norm: float = field(
+        default=2.0, metadata={"doc": "p of the Lp norm of a channel's weights, above 0"}
+    )
+    scope: Literal["layer", "global"] = field(
+        default="layer",
+        metadata={"doc": "the fraction holds in every layer, or over all layers together"},
+    )
+
+    def __post_init__(self) -> None:
+        check_sparsity(self.sparsity)
+        if not 0 < self.norm < float("inf"):
+            raise ValueError(f"norm is {self.norm}, expected a finite number above 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """All output channels of all layers in one row, and how they hang together.
+
+    Args:
+        start: layer name → index of its first channel.
+        group: int64 [channels]; the first channel of those that each lives and dies with.
+        removable: bool [channels]; the same within a group.
+    """
+
+    start: dict[str, int]
+    group: Integers
+    removable: Mask
+
+
+def channels_of(problem: PruningProblem) -> Channels:
+    """Return the channels of `problem`, those grouped that feed one input channel together."""
+    sizes = [len(layer.weight) for layer in problem.layers]
+    starts = np.cumsum([0, *sizes])
+    start = {x.name: int(at) for x, at in zip(problem.layers, starts[:-1], strict=True)}
+    removable = np.zeros(starts[-1], bool)
+    for coupling in problem.couplings:
+        first = start[coupling.producer]
+        removable[first : first + len(coupling.removable)] = coupling.removable
+
+    group = np.arange(starts[-1])
+    before = np.empty(0, np.int64)
+    # Every channel takes the least number of those it shares an input channel with, until
+    # nothing changes; chains of residual adds take one round a link.
+    while not np.array_equal(group, before):
+        before = group.copy()
+        for consumer in problem.layers:
+            feeding = [c for c in problem.couplings if c.consumer == consumer.name]
+            least = np.full(consumer.shape[1] * consumer.groups, starts[-1])
+            for c in feeding:
+                np.minimum.at(least, c.columns[:, 1], group[start[c.producer] + c.columns[:, 0]])
+            for c in feeding:
+                np.minimum.at(group, start[c.producer] + c.columns[:, 0], least[c.columns[:, 1]])
+    all_removable = np.ones(starts[-1], bool)
+    np.logical_and.at(all_removable, group, removable)
+    return Channels(start, group, all_removable[group])
+
+
+def apply(problem: PruningProblem, options: StructuredOptions) -> Masks:
+    """Return masks without the weakest groups of channels and the weights that read them.
+
+    The strongest group of a layer always stays, since a layer of no channels passes nothing on.
+    """
+    channels = channels_of(problem)
+    powers = np.concatenate([_powers(x.weight * x.mask, options.norm) for x in problem.layers])
+    strength = np.zeros(powers.shape)
+    np.add.at(strength, channels.group, powers)
+    heads = np.flatnonzero(channels.removable & (channels.group == np.arange(len(powers))))
+    gone = np.isin(channels.group, _weakest(heads, strength, channels, options))
+
+    masks = {x.name: x.mask & ~_rows(gone, channels.start[x.name], x.shape) for x in problem.layers}
+    for coupling in problem.couplings:
+        producer = channels.start[coupling.producer] + coupling.columns[:, 0]
+        dead = coupling.columns[gone[producer], 1]
+        consumer = problem[coupling.consumer]
+        for group, (rows, _, _) in enumerate(consumer.blocks):
+            inside = dead // consumer.shape[1] == group
+            masks[consumer.name][rows, dead[inside] % consumer.shape[1]] = False
+    return masks
+
+
+def _powers(weight: Floats, norm: float) -> Floats:
+    """Σ|w|^p of every output channel; its p-th root, the norm, would order them the same."""
+    powers: Floats = (np.abs(weight) ** norm).reshape(len(weight), -1).sum(axis=1)
+    return powers
+
+
+def _weakest(
+    heads: Integers, strength: Floats, channels: Channels, options: StructuredOptions
+) -> Integers:
+    """The heads of the groups to remove; never the strongest of the layer that they stand in."""
+    order = heads[np.argsort(strength[heads], kind="stable")]
+    layer = np.searchsorted([*channels.start.values()], order, side="right")
+    by_layer = [order[layer == number] for number in np.unique(layer)]
+    if options.scope == "global":
+        spare = order[~np.isin(order, [own[-1] for own in by_layer])]
+        return spare[: round(options.sparsity * len(order))]
+    weakest = [own[:-1][: round(options.sparsity * len(own))] for own in by_layer]
+    return np.concatenate([np.empty(0, np.int64), *weakest])
+
+
+def _rows(gone: Mask, start: int, shape: tuple[int, ...]) -> Mask:
+    return gone[start : start + shape[0]].reshape(-1, *(1,) * (len(shape) - 1))
+
+
+STRUCTURED = StrategySpec(
+    name="structured",
+    summary="removes whole neurons or channels of least norm, with all that reads them",
+    options=StructuredOptions,
+    apply=apply,
+)
