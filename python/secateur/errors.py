@@ -278,3 +278,15 @@ class ColumnError(SecateurError, LookupError):
     """The results of a sweep have no such column, or it holds no numbers."""
 
     facts = ("name", "known")
+
+
+class FileFormatError(SecateurError, ValueError):
+    """A file that is none of ours, is truncated, or was altered."""
+
+    facts = ("path", "problem")
+
+
+class FileVersionError(SecateurError, ValueError):
+    """A file that another version of this library or of a backend wrote, and this cannot read."""
+
+    facts = ("path", "version", "known")
