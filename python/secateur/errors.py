@@ -124,6 +124,12 @@ class OptionError(SecateurError, ValueError):
     facts = ("strategy", "option", "value", "accepted")
 
 
+class ScheduleError(SecateurError, ValueError):
+    """A pruning schedule or a training setting that no run can follow."""
+
+    facts = ("argument", "value")
+
+
 class MaskError(SecateurError, ValueError):
     """A strategy gave back masks that do not fit the problem it was given."""
 
