@@ -296,3 +296,9 @@ class FileVersionError(SecateurError, ValueError):
     """A file that another version of this library or of a backend wrote, and this cannot read."""
 
     facts = ("path", "version", "known")
+
+
+class ConformanceError(SecateurError, AssertionError):
+    """A strategy fails a check of the conformance kit; the cause is chained where one raised."""
+
+    facts = ("strategy", "check", "problem")

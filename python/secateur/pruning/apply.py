@@ -102,7 +102,7 @@ def apply_strategy(problem: PruningProblem, strategy: Strategy, /, **options: An
     """
     steps = steps_of(strategy, options)
     problem = replace(problem, find_saliency=lambda name: plugins.saliency(name).spec)
-    for step in steps:
+    for step in steps if problem.layers else ():
         problem = problem.with_masks(_run(step, problem))
     for step in steps:
         _prove(step, problem)

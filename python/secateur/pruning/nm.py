@@ -43,6 +43,7 @@ def keep_n_of_m(scores: Floats, mask: Mask, n: int, m: int) -> Mask:
         array([[ True, False, False,  True,  True]])
     """
     ranked = np.moveaxis(np.where(mask, scores, -1.0), 1, -1)
+    m = min(m, ranked.shape[-1])
     missing = -ranked.shape[-1] % m
     padded = np.pad(ranked, [(0, 0)] * (ranked.ndim - 1) + [(0, missing)], constant_values=-2.0)
     blocks = padded.reshape(*padded.shape[:-1], -1, m)

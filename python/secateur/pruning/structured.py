@@ -87,10 +87,8 @@ def apply(problem: PruningProblem, options: StructuredOptions) -> Masks:
     The strongest group of a layer always stays, since a layer of no channels passes nothing on.
     """
     channels = channels_of(problem)
-    powers = np.concatenate([_powers(x.weight * x.mask, options.norm) for x in problem.layers])
-    strength = np.zeros(powers.shape)
-    np.add.at(strength, channels.group, powers)
-    heads = np.flatnonzero(channels.removable & (channels.group == np.arange(len(powers))))
+    strength = _strength(problem, channels, options.norm)
+    heads = np.flatnonzero(channels.removable & (channels.group == np.arange(len(strength))))
     gone = np.isin(channels.group, _weakest(heads, strength, channels, options))
 
     masks = {x.name: x.mask & ~_rows(gone, channels.start[x.name], x.shape) for x in problem.layers}
@@ -104,10 +102,17 @@ def apply(problem: PruningProblem, options: StructuredOptions) -> Masks:
     return masks
 
 
-def _powers(weight: Floats, norm: float) -> Floats:
-    """Σ|w|^p of every output channel; its p-th root, the norm, would order them the same."""
-    powers: Floats = (np.abs(weight) ** norm).reshape(len(weight), -1).sum(axis=1)
-    return powers
+def _strength(problem: PruningProblem, channels: Channels, norm: float) -> Floats:
+    """Σ|w|^p of every group, at its head; its p-th root, the norm, would order them the same.
+
+    Weights are measured against the largest of all, so that no power overflows.
+    """
+    weights = [np.abs(x.weight * x.mask).reshape(len(x.weight), -1) for x in problem.layers]
+    largest = max(w.max() for w in weights) or 1.0
+    powers = np.concatenate([((w / largest) ** norm).sum(axis=1) for w in weights])
+    strength = np.zeros(powers.shape)
+    np.add.at(strength, channels.group, powers)
+    return strength
 
 
 def _weakest(

@@ -1,0 +1,281 @@
+"""The conformance kit: the checks that every strategy has to pass, ours and everyone's.
+
+    from secateur.testing import parametrize_checks
+
+    @parametrize_checks(MY_STRATEGY, sparsity=0.7)
+    def test_conformance(check):
+        check()
+
+or all at once, without pytest: `check_strategy(MY_STRATEGY, sparsity=0.7)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.errors import ConformanceError, InfeasibleError, OptionError, SecateurError
+from secateur.pruning.apply import AppliedMasks, apply_strategy
+from secateur.pruning.options import options_of
+from secateur.pruning.problem import Coupling, Geometry, PrunableLayer, PruningProblem
+from secateur.pruning.strategy import StrategySpec
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of one strategy; calling it raises `ConformanceError` where it fails."""
+
+    name: str
+    spec: StrategySpec
+    options: Mapping[str, Any]
+    run: Callable[[Check], None]
+
+    def __call__(self) -> None:
+        self.run(self)
+
+    def __str__(self) -> str:
+        return f"{self.spec.name}-{self.name}"
+
+    def apply(self, world: str, problem: PruningProblem) -> AppliedMasks:
+        """Return the strategy's masks, which the host has checked and proved."""
+        try:
+            return apply_strategy(problem, self.spec, **self.options)
+        except SecateurError as error:
+            raise self.failure(f"{type(error).__name__}: {error}", world) from error
+
+    def failure(self, message: str, world: str | None = None) -> ConformanceError:
+        """Return the error to raise: what failed, in which problem of the kit."""
+        where = f" on the problem {world!r}" if world else ""
+        return ConformanceError(
+            f"strategy {self.spec.name!r} fails {self.name!r}{where}: {message}",
+            strategy=self.spec.name,
+            check=self.name,
+            problem=world,
+        )
+
+
+def check_strategy(spec: StrategySpec, /, **options: Any) -> None:
+    """Raise unless `spec` passes every check with these options.
+
+    Raises:
+        ConformanceError: the first check that fails.
+
+    Example:
+        >>> from secateur.plugins import strategies
+        >>> check_strategy(strategies()["accumulator"], bits=6)
+    """
+    for check in checks(spec, **options):
+        check()
+
+
+def checks(spec: StrategySpec, /, **options: Any) -> tuple[Check, ...]:
+    """Return the checks of `spec` with these options, in the order in which they explain most."""
+    return tuple(Check(run.__name__.strip("_"), spec, options, run) for run in _CHECKS)
+
+
+def parametrize_checks(spec: StrategySpec, /, **options: Any) -> Any:
+    """Return a pytest mark that runs a test function once for every check, as `check`."""
+    import pytest
+
+    return pytest.mark.parametrize("check", checks(spec, **options), ids=str)
+
+
+# The problems of the kit: small, and each awkward in its own way.
+
+
+def problems() -> Mapping[str, PruningProblem]:
+    """Return name → problem for all that the checks run on; the same at every call."""
+    return {name: build(np.random.default_rng(7)) for name, build in _PROBLEMS.items()}
+
+
+def _layer(
+    random: np.random.Generator,
+    name: str,
+    *shape: int,
+    low: int = 0,
+    high: int = 3,
+    magnitude: int = 3,
+    **rest: Any,
+) -> PrunableLayer:
+    weight = random.normal(size=shape)
+    codes = np.rint(weight * magnitude / np.abs(weight).max()).astype(np.int8)
+    return PrunableLayer(
+        name=name,
+        weight=weight,
+        codes=codes,
+        low=np.array(low),
+        high=np.array(high),
+        # −1 and 0 are the biases that leave a signed accumulator of one bit its room.
+        bias=-random.integers(0, 2, shape[0]),
+        mask=rest.pop("mask", np.ones(shape, bool)),
+        **rest,
+    )
+
+
+def _problem(
+    random: np.random.Generator, *layers: PrunableLayer, couplings: tuple[Coupling, ...] = ()
+) -> PruningProblem:
+    """A problem with activations and gradients, made up once so that they do not change."""
+    activations = {
+        x.name: random.integers(0, 4, (5, x.shape[1] * x.groups, *(4,) * len(x.kernel))).astype(
+            np.float64
+        )
+        for x in layers
+    }
+    gradients = {x.name: random.normal(size=(5, *x.shape)) for x in layers}
+    return PruningProblem(layers, couplings, 3, lambda: activations, lambda: gradients)
+
+
+def _perceptron(random: np.random.Generator) -> PruningProblem:
+    pairs = np.stack([np.arange(6), np.arange(6)], axis=1)
+    return _problem(
+        random,
+        _layer(random, "hidden", 6, 8),
+        _layer(random, "head", 3, 6),
+        couplings=(Coupling("hidden", "head", pairs, np.ones(6, bool)),),
+    )
+
+
+def _convolutions(random: np.random.Generator) -> PruningProblem:
+    geometry = Geometry((2, 4, 4), np.array(0), np.array(3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    pairs = np.stack([np.arange(4), np.arange(4)], axis=1)
+    return _problem(
+        random,
+        _layer(random, "padded", 4, 2, 3, 3, geometry=geometry),
+        _layer(random, "depthwise", 4, 1, 3, 3, groups=4),
+        couplings=(Coupling("padded", "depthwise", pairs, np.ones(4, bool)),),
+    )
+
+
+def _half_removed(random: np.random.Generator) -> PruningProblem:
+    return _problem(random, _layer(random, "half", 5, 7, mask=random.random((5, 7)) < 0.5))
+
+
+_PROBLEMS: Mapping[str, Callable[[np.random.Generator], PruningProblem]] = {
+    "perceptron": _perceptron,
+    "convolutions": _convolutions,
+    "half removed": _half_removed,
+    "all removed": lambda r: _problem(r, _layer(r, "gone", 3, 4, mask=np.zeros((3, 4), bool))),
+    "signed inputs": lambda r: _problem(r, _layer(r, "signed", 4, 9, low=-4, high=3)),
+    "inputs away from zero": lambda r: _problem(r, _layer(r, "away", 4, 9, low=2, high=5)),
+    "wide codes": lambda r: _problem(r, _layer(r, "wide", 3, 40, high=255, magnitude=127)),
+    "constant inputs": lambda r: _problem(r, _layer(r, "constant", 3, 4, low=1, high=1)),
+    "one weight": lambda r: _problem(r, _layer(r, "one", 1, 1)),
+    "one channel wide": lambda r: _problem(r, _layer(r, "narrow", 1, 6), _layer(r, "next", 2, 1)),
+}
+
+
+# The checks. Shape, dtype, names, the mask before and the promise are the host's own, and run
+# with every application.
+
+
+def _masks_fit_and_keep_the_promise(check: Check) -> None:
+    for world, problem in problems().items():
+        check.apply(world, problem)
+
+
+def _same_masks_under_the_same_seed(check: Check) -> None:
+    for world, first in problems().items():
+        again = problems()[world]
+        if not _same(check.apply(world, first), check.apply(world, again)):
+            raise check.failure("the masks differ; draw from problem.random alone", world)
+
+
+def _own_masks_again_change_nothing(check: Check) -> None:
+    if not check.spec.promises.idempotent:
+        return
+    for world, problem in problems().items():
+        once = check.apply(world, problem)
+        if not _same(once, check.apply(world, problem.with_masks(once))):
+            raise check.failure("applied to its own masks it removes more", world)
+
+
+def _memory_layout_does_not_matter(check: Check) -> None:
+    for world, problem in problems().items():
+        layers = tuple(_scattered(layer) for layer in problem.layers)
+        if not _same(
+            check.apply(world, problem), check.apply(world, replace(problem, layers=layers))
+        ):
+            raise check.failure("the masks differ for arrays that are not contiguous", world)
+
+
+def _nothing_given_is_changed(check: Check) -> None:
+    for world, problem in problems().items():
+        before = [array.copy() for array in _arrays(problem)]
+        check.apply(world, problem)
+        if any(not np.array_equal(a, b) for a, b in zip(before, _arrays(problem), strict=True)):
+            raise check.failure("an array that it was given has changed", world)
+
+
+def _options_are_documented(check: Check) -> None:
+    for field in dataclasses.fields(check.spec.options):
+        if not field.metadata.get("doc"):
+            raise check.failure(f'option {field.name!r} has no metadata={{"doc": ...}}')
+
+
+_ABSURD: tuple[Any, ...] = (-(10**9), 10**9, np.nan, np.inf, "", "no such thing", None, {})
+
+
+def _options_are_checked(check: Check) -> None:
+    """Absurd options are refused, or give masks that fit; they never make the strategy raise."""
+    problem = problems()["perceptron"]
+    for field in dataclasses.fields(check.spec.options):
+        for absurd in _ABSURD:
+            try:
+                options_of(check.spec, {field.name: absurd})
+            except OptionError:
+                continue
+            try:
+                apply_strategy(problem, check.spec, **{**check.options, field.name: absurd})
+            except (OptionError, LookupError, InfeasibleError):
+                continue
+            except SecateurError as error:
+                raise check.failure(
+                    f"option {field.name!r} accepts {absurd!r}, but then {error}", "perceptron"
+                ) from error
+
+
+_CHECKS: tuple[Callable[[Check], None], ...] = (
+    _masks_fit_and_keep_the_promise,
+    _same_masks_under_the_same_seed,
+    _own_masks_again_change_nothing,
+    _memory_layout_does_not_matter,
+    _nothing_given_is_changed,
+    _options_are_documented,
+    _options_are_checked,
+)
+
+
+def _same(one: AppliedMasks, other: AppliedMasks) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[n], other[n]) for n in one)
+
+
+def _scattered(layer: PrunableLayer) -> PrunableLayer:
+    """The same layer with arrays in reverse order in memory, every other element unused."""
+
+    def scatter(array: NDArray[Any]) -> NDArray[Any]:
+        room = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+        room[..., ::2] = array[..., ::-1]
+        return room[..., ::2][..., ::-1]
+
+    return replace(
+        layer,
+        weight=scatter(layer.weight),
+        codes=scatter(layer.codes),
+        low=scatter(layer.low),
+        high=scatter(layer.high),
+        bias=scatter(layer.bias),
+        mask=scatter(layer.mask),
+    )
+
+
+def _arrays(problem: PruningProblem) -> Iterator[NDArray[Any]]:
+    for layer in problem.layers:
+        yield from (layer.weight, layer.codes, layer.low, layer.high, layer.bias, layer.mask)
+    yield from problem.activations.values()
+    yield from problem.gradients.values()
