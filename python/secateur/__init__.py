@@ -15,10 +15,15 @@ from typing import Any
 # may bear the name of a public verb: importing it would put the module in the verb's place
 # (hence `pruning` beside `prune`, `sweeps` beside `sweep`).
 _HOME = {
+    "Circuit": "circuit",
+    "Cost": "lowering.cost",
     "Network": "network",
     "RangeReport": "analysis",
     "analyze": "analysis",
     "bounds": "",
+    "compile": "circuit",
+    "concrete": "",
+    "cost": "circuit",
     "errors": "",
     "Range": "ranges",
     "Ranges": "ranges",

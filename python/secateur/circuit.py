@@ -24,6 +24,7 @@ from secateur.lowering.backend import WIDTH_LIMIT, Backend, BackendCircuit, back
 from secateur.lowering.cost import Cost, cost_of
 from secateur.lowering.proof import Proof, declare, prove
 from secateur.lowering.trace import Lowered
+from secateur.narrowing import narrow
 from secateur.network import Network
 from secateur.ranges import Range, Ranges, Width
 from secateur.tables import Integers
@@ -187,8 +188,8 @@ def compile(
     """
     target = backend_named(backend)
     timings: dict[str, float] = {}
-    with _timed(timings, "analyze"):
-        report = analyze(network)
+    with _timed(timings, "narrow"):
+        report = analyze(narrow(network))
     lowered = Lowered(report, target)
     box = report[network.input.name].ranges
     sample = np.broadcast_to(box.low, network.input.shape)

@@ -16,7 +16,6 @@ from concrete.fhe.representation import GraphProcessor
 from secateur.lowering.backend import BackendCircuit, BackendName, Tracing
 from secateur.tables import Integers
 
-
 #: Operations that give their elements on with the type that they have.
 _MOVING = {"broadcast_to", "copy", "expand_dims", "index_static", "reshape", "squeeze", "transpose"}
 

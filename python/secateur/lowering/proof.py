@@ -102,8 +102,9 @@ def declare(graph: Any, proof: Proof) -> dict[Any, tuple[int, int]]:
 
     A node that is looked up, decrypted or encrypted needs its proved range. What lies
     between only adds up, modulo a power of two that holds the nodes it leads to: it is
-    declared as one bit of its own sign, and takes the width of its neighbours. A clear constant is declared
-    signed, since it is encoded in two's complement with one bit more than the circuit.
+    declared as one bit of its own sign, and takes the width of its neighbours. A clear
+    constant is declared signed, since it is encoded in two's complement with one bit more
+    than the circuit.
     """
     outputs = set(graph.output_nodes.values())
     declared = {}

@@ -333,11 +333,16 @@ def _univariate(step: Step) -> Ranges:
         operands[at] = np.full(source.low.shape, value)
         try:
             result = step(*operands)
-        except (ValueError, IndexError, ArithmeticError) as error:
-            raise step.refuse(f"has no value for input {value} ({error})") from error
+        except (ValueError, IndexError, ArithmeticError, RuntimeError) as error:
+            raise step.refuse(f"has no value for input {value} ({_root(error)})") from error
         low = np.where(here, np.minimum(low, result), low)
         high = np.where(here, np.maximum(high, result), high)
     return Ranges(low, high)
+
+
+def _root(error: BaseException) -> BaseException:
+    """What went wrong first, in the user's function, under the backend's own errors."""
+    return error if error.__cause__ is None else _root(error.__cause__)
 
 
 #: Operation → rule. The two backends differ in how they spell indexing.

@@ -103,15 +103,18 @@ class Lowered:
         """Return `x` [channels, *spatial] within zeros, or within `fill` [channels]."""
         if not np.any(padding):
             return x
-        inner = tuple(
-            slice(before, before + extent)
-            for extent, (before, _) in zip(x.shape[1:], padding, strict=True)
+        inner = (
+            slice(None),
+            *(
+                slice(before, before + extent)
+                for extent, (before, _) in zip(x.shape[1:], padding, strict=True)
+            ),
         )
         outer = tuple(b + n + a for n, (b, a) in zip(x.shape[1:], padding, strict=True))
         padded = self.backend.namespace.zeros((x.shape[0], *outer))
         if fill is not None and fill.any():
             padded = padded + np.broadcast_to(_column(fill, x.ndim), padded.shape)
-        padded[(slice(None), *inner)] = x
+        padded[inner] = x
         return padded
 
     def _conv(self, conv: Conv, source: Any) -> Any:
@@ -213,8 +216,9 @@ def _column(values: Any, axes: int) -> Any:
 def _along(x: Any, axis: int, taps: int, stride: int) -> list[Any]:
     """Return, for every tap of a window, the elements of `x` under it along one axis."""
     count = (x.shape[axis] - taps) // stride + 1
-    before = (slice(None),) * axis
-    return [x[(*before, slice(tap, tap + (count - 1) * stride + 1, stride))] for tap in range(taps)]
+    reach = (count - 1) * stride + 1
+    under = [(slice(None),) * axis + (slice(tap, tap + reach, stride),) for tap in range(taps)]
+    return [x[index] for index in under]
 
 
 def _taps(x: Any, pool: SumPool) -> list[Any]:

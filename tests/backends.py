@@ -1,0 +1,23 @@
+"""The backends that this environment has; every test of circuits runs on each."""
+
+from __future__ import annotations
+
+import pytest
+
+from secateur.errors import MissingExtraError
+from secateur.lowering.backend import Backend, backend_named
+
+
+def _installed() -> list[Backend]:
+    found = []
+    for name in ("concrete-numpy", "concrete-python"):
+        try:
+            found.append(backend_named(name))
+        except MissingExtraError:
+            continue
+    return found
+
+
+BACKENDS = _installed()
+
+on_each_backend = pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.name)
