@@ -134,6 +134,11 @@ def fingerprint(network: Network) -> str:
     return _hash(_encode(network, "network", tensors), tensors)
 
 
+def digest(**arrays: NDArray[Any] | None) -> str:
+    """Return the SHA-256 of named arrays, their dtypes and shapes; None where there is none."""
+    return _hash(None, {name: array for name, array in arrays.items() if array is not None})
+
+
 def _safetensors() -> Any:
     try:
         import safetensors.numpy
