@@ -1,0 +1,69 @@
+"""The public names: imported on use, known to type checkers, clear about missing extras."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import secateur
+from secateur.errors import MissingExtraError
+
+SOURCE = Path(secateur.__file__)
+
+
+def test_type_checkers_see_every_public_name_and_no_other():
+    tree = ast.parse(SOURCE.read_text())
+    checked = next(n for n in tree.body if isinstance(n, ast.If))
+    imported = {}
+    for statement in checked.body:
+        for alias in statement.names:
+            module = statement.module.removeprefix("secateur").removeprefix(".")
+            imported[alias.name] = module
+    assert imported == secateur._HOME
+
+
+@pytest.mark.parametrize("name", secateur._HOME)
+def test_every_public_name_is_there(name):
+    assert getattr(secateur, name) is not None
+    assert name in dir(secateur)
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="no attribute 'pruna'"):
+        _ = secateur.pruna
+
+
+def test_analysis_alone_imports_neither_torch_nor_a_backend():
+    heavy = {"torch", "brevitas", "concrete", "matplotlib", "safetensors", "pandas"}
+    program = (
+        "import sys, secateur; secateur.analyze; secateur.bounds.linear; secateur.narrow;"
+        "secateur.prune; print(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert heavy.isdisjoint(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "extra"),
+    [
+        ("torch", "quantize", "torch"),
+        ("brevitas", "freeze", "torch"),
+    ],
+)
+def test_a_missing_extra_is_named(package, name, extra):
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import secateur\n"
+        "from secateur.errors import MissingExtraError\n"
+        "try:\n"
+        f"    secateur.{name}\n"
+        "except MissingExtraError as error:\n"
+        "    print(error.package, error.extra, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.startswith(f"{package} {extra} "), done.stderr
+    assert f'pip install "secateur[{extra}]"' in done.stdout
+    assert issubclass(MissingExtraError, ImportError)
