@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,19 +73,38 @@ def freeze(model: nn.Module, *, input_shape: Shape | None = None) -> Network:
                 f"layer {name!r} is being pruned; pruner.finish() first, it proves the final codes",
                 layer=name,
             )
-    with t.evaluating(model):
-        return frozen(model, input_shape)
+    return read(model, input_shape).network
 
 
-def frozen(model: nn.Module, input_shape: Shape | None = None) -> Network:
-    """Return the network of the moment, masks and all; `freeze` without its condition."""
-    shape = input_shape or known_input_shape(model)
-    traced = t.symbolic_trace(model)
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """A layer with weights and the grid of the codes that it reads."""
+
+    module: Any
+    source: Quantize
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A network and, for each of its layers by name, the module that it was read from."""
+
+    network: Network
+    layers: Mapping[str, Weighed]
+
+
+def read(model: nn.Module, input_shape: Shape | None = None) -> Reading:
+    """Return the network of the moment, masks and all, and the modules behind its layers.
+
+    Raises:
+        UnsupportedModuleError, UnfinishedModelError, ShapeError: as `freeze`, masks apart.
+    """
     reader = _Reader()
     signals: dict[Any, _Signal] = {}
-    for node in t.trace(traced, shape):
-        signals[node.call] = reader.read(node, [signals[s] for s in node.sources])
-    return reader.network()
+    with t.evaluating(model):
+        traced = t.symbolic_trace(model)
+        for node in t.trace(traced, input_shape or known_input_shape(model)):
+            signals[node.call] = reader.read(node, [signals[s] for s in node.sources])
+        return reader.reading()
 
 
 def known_input_shape(model: nn.Module) -> Shape:
@@ -156,11 +175,13 @@ class _Reader:
         self.output: Output | None = None
         self.operations: dict[str, Operation] = {}
         self.shapes: dict[str, Shape] = {}
+        self.layers: dict[str, Weighed] = {}
 
-    def network(self) -> Network:
+    def reading(self) -> Reading:
         if self.input is None or self.output is None:
             raise _refuse(_INPUT, "the model does not quantise its input; begin with QuantIdentity")
-        return Network(self.input, tuple(self.operations.values()), self.output)
+        network = Network(self.input, tuple(self.operations.values()), self.output)
+        return Reading(network, self.layers)
 
     def read(self, node: t.Node, signals: Sequence[_Signal]) -> _Signal:
         """Return the signal of `node`, given those of its sources."""
@@ -251,6 +272,7 @@ class _Reader:
         grid = _grid(node, x)
         codes, scale = quantized_weight(node.name, module, grid)
         name = self._name(node)
+        self.layers[name] = Weighed(module, grid)
         if isinstance(module, nn.Linear):
             operation: Operation = Linear(name, x.source, codes)
         else:

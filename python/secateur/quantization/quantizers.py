@@ -71,10 +71,7 @@ def quantized_layer(layer: nn.Module, bits: int) -> nn.Module:
 
 def weight_scale(weight: torch.Tensor, bits: int) -> torch.Tensor:
     """Return the scale of each output channel with the least squared error, [out, 1, ...]."""
-    narrow = bits > 1
-    low, high = -(2 ** (bits - 1)) + narrow, 2 ** (bits - 1) - 1
-    rows = weight.flatten(1)
-    scale = _least_error_scale(rows, low, high)
+    scale = _least_error_scale(weight.flatten(1), *_code_range(bits, True, bits > 1))
     return scale.reshape(-1, *(1,) * (weight.ndim - 1))
 
 
@@ -83,7 +80,7 @@ def activation_quantizer(samples: torch.Tensor, bits: int, signed: bool) -> qnn.
 
     Unsigned codes are [0, 2^b − 1], signed ones [−2^(b−1), 2^(b−1) − 1]; the zero point is 0.
     """
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    low, high = _code_range(bits, signed, narrow=False)
     scale = _least_error_scale(samples.reshape(1, -1), low, high)[0]
     kind = Int8ActPerTensorFloatMinMaxInit if signed else Uint8ActPerTensorFloatMaxInit
     threshold = float(scale) * (-low if signed else high)
@@ -122,10 +119,7 @@ def activation_rounding(name: str, proxy: Any) -> Quantize:
             layer=name,
             operation=type(proxy).__name__,
         ) from error
-    if proxy.is_signed:
-        low, high = -(2 ** (width - 1)) + bool(proxy.is_narrow_range), 2 ** (width - 1) - 1
-    else:
-        low, high = 0, 2**width - 1 - bool(proxy.is_narrow_range)
+    low, high = _code_range(width, proxy.is_signed, bool(proxy.is_narrow_range))
     return Quantize(scale, low - zero, high - zero)
 
 
@@ -141,6 +135,52 @@ def quantized_weight(
     Raises:
         UnsupportedModuleError: the layer is not quantised, or not per tensor or output channel.
     """
+    codes, scale = _codes_and_scale(name, layer, source)
+    return _integers(codes), scale.double().cpu().numpy().reshape(-1)
+
+
+def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
+    """Return the codes of a masked layer, those that its mask removes as if they came back.
+
+    A weight that comes back is rounded at the scale of the moment and clipped to its range.
+
+    Args:
+        name, layer, source: as in `quantized_weight`; `layer` bears a mask of
+            torch.nn.utils.prune, applied to its weights as they are now.
+
+    Returns:
+        Integers shaped like the weight, in the type that `quantized_weight` gives.
+    """
+    codes, scale = _codes_and_scale(name, layer, source)
+    proxy = layer.weight_quant
+    bits, zero = int(layer.weight_quant.bit_width()), float(layer.weight_quant.zero_point().max())
+    low, high = _code_range(bits, proxy.is_signed, bool(proxy.is_narrow_range))
+    back = (layer.weight_orig.detach() / scale).round_().clamp_(low - zero, high - zero)
+    return _integers(torch.where(layer.weight_mask.bool(), codes, back))
+
+
+def fix_codes(layer: Any, codes: NDArray[Any], scale: torch.Tensor) -> None:
+    """Make `codes` the weight of a layer without mask, with scales that no longer move.
+
+    Args:
+        layer: a Brevitas layer; its weight and its weight quantiser are replaced.
+        codes: integers shaped like the weight.
+        scale: positive, [out, 1, ...] or of one element.
+    """
+    with torch.no_grad():
+        exact = torch.as_tensor(codes).to(layer.weight) * scale
+    bits = max(int(layer.weight_quant.bit_width()), int(np.abs(codes).max()).bit_length() + 1)
+    column = (-1, *(1,) * (codes.ndim - 1))
+    options = weight_options(scale.reshape(column).expand(len(codes), *column[1:]), bits)
+    injector = options.pop("weight_quant").let(
+        **{key.removeprefix("weight_"): value for key, value in options.items()}
+    )
+    layer.weight.data = exact
+    layer.weight_quant = injector.proxy_class(layer, injector).to(exact.device)
+    layer.weight_quant.requires_grad_(False)
+
+
+def _codes_and_scale(name: str, layer: Any, source: Quantize) -> tuple[torch.Tensor, torch.Tensor]:
     if not getattr(getattr(layer, "weight_quant", None), "is_quant_enabled", False):
         raise UnsupportedModuleError(
             f"layer {name!r}: {type(layer).__name__} has float weights; secateur.quantize "
@@ -150,18 +190,31 @@ def quantized_weight(
         )
     with torch.no_grad():
         quantized = layer.quant_weight(_example(layer, source))
-    scale = quantized.scale.double().cpu().numpy()
-    if scale.size > 1 and scale.shape[0] != scale.size:
+    scale = quantized.scale
+    if scale.numel() > 1 and scale.shape[0] != scale.numel():
         raise UnsupportedModuleError(
-            f"layer {name!r}: weight scales of shape {scale.shape}; an accumulator needs one "
-            "scale for the tensor or one for each output channel",
+            f"layer {name!r}: weight scales of shape {tuple(scale.shape)}; an accumulator needs "
+            "one scale for the tensor or one for each output channel",
             layer=name,
             operation=type(layer).__name__,
         )
-    codes = np.rint(quantized.value.double().cpu().numpy() / scale).astype(np.int64)
-    reach = int(np.abs(codes).max(initial=0))
-    kinds = (np.int8, np.int16, np.int32, np.int64)
-    return codes.astype(next(k for k in kinds if reach <= np.iinfo(k).max)), scale.reshape(-1)
+    return (quantized.value / scale).round_(), scale
+
+
+def _code_range(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
+    """Return the least and the greatest code of a quantiser."""
+    if signed:
+        return -(2 ** (bits - 1)) + narrow, 2 ** (bits - 1) - 1
+    return 0, 2**bits - 1 - narrow
+
+
+def _integers(codes: torch.Tensor) -> NDArray[Any]:
+    """Return whole floats in the smallest signed integer type that holds them."""
+    reach = float(codes.abs().max()) if codes.numel() else 0.0
+    kinds = (torch.int8, torch.int16, torch.int32, torch.int64)
+    kind = next(k for k in kinds if reach <= torch.iinfo(k).max)
+    integers: NDArray[Any] = codes.to(kind).cpu().numpy()
+    return integers
 
 
 def quantized_bias(layer: Any, source: Quantize) -> NDArray[np.float64] | None:

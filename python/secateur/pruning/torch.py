@@ -1,0 +1,310 @@
+"""Pruning while a torch model trains: masks that follow the weights, and codes proved at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+from secateur.analysis import NodeRange, _propagate, analyze
+from secateur.errors import BrokenPromiseError, ScheduleError
+from secateur.network import Network
+from secateur.operations import Affine, Lookup, Shape
+from secateur.pruning.apply import Step, Strategy, _prove, apply_strategy, steps_of
+from secateur.pruning.couplings import couplings_of
+from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
+from secateur.pruning.prune import _layer, problem_of
+from secateur.pruning.schedule import Reselect, Schedule
+from secateur.quantization.freeze import freeze, read
+from secateur.quantization.quantizers import codes_if_kept, fix_codes
+from secateur.quantization.trace import evaluating
+from secateur.ranges import Ranges
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Pruner:
+    """Masks on a Brevitas model that is being trained, and a proof of its final codes.
+
+    The masks are torch.nn.utils.prune's: each layer has `weight_orig`, which the optimiser
+    trains, and the buffer `weight_mask`. Masks and the count of steps are part of the
+    model's `state_dict`: to resume, make the pruner again and load the state.
+
+    A mask is selected among all weights, so that what one selection removed the next may
+    bring back; only what a mask of torch.nn.utils.prune had removed before stays removed.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from secateur.quantization import freeze, quantize
+    >>> samples = torch.linspace(-1.0, 1.0, 64).reshape(16, 4)
+    >>> module = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> model = quantize(module, calibration=samples)
+    >>> pruner = Pruner(model, "accumulator", bits=4)
+    >>> optimizer = torch.optim.Adam(model.parameters())
+    >>> for _ in range(3):
+    ...     optimizer.zero_grad()
+    ...     model(samples).square().sum().backward()
+    ...     optimizer.step()
+    ...     pruner.step()
+    >>> masks = pruner.finish()
+    >>> from secateur.analysis import analyze
+    >>> analyze(freeze(model)).accumulator_bits <= 4
+    True
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        strategy: Strategy,
+        /,
+        *,
+        schedule: Schedule | None = None,
+        input_shape: Shape | None = None,
+        samples: torch.Tensor | None = None,
+        targets: torch.Tensor | None = None,
+        loss: Loss = nn.functional.cross_entropy,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        """Attach masks that keep everything.
+
+        Args:
+            model: from `quantize`, or built with Brevitas's layers.
+            strategy: a name, a `StrategySpec`, or a chain as `secateur.prune` takes it.
+            schedule: when masks are selected and how far they go; every 20 steps at the full
+                target where not given.
+            input_shape: shape of one sample; models from `quantize` know theirs.
+            samples: float [samples, *input shape], for saliencies that look at activations.
+            targets: [samples, ...], with `samples`, for saliencies that look at gradients.
+            loss: (output, targets) ↦ scalar, whose gradients those are.
+            seed: of the strategy's random generator.
+            options: those of a single strategy.
+
+        Raises:
+            UnknownStrategyError, ClashingStrategyError, OptionError: see `apply_strategy`.
+            UnsupportedModuleError, UnfinishedModelError, ShapeError: see `freeze`.
+        """
+        self.schedule: Schedule = Reselect() if schedule is None else schedule
+        self._steps = steps_of(strategy, options)
+        self._model = model
+        reading = read(model, input_shape)
+        self._input_shape = reading.network.input.shape
+        self._layers = reading.layers
+        self._structure = replace(
+            _structure(reading.network),
+            seed=seed,
+            activate=None if samples is None else self._activations,
+            differentiate=None if samples is None or targets is None else self._gradients,
+        )
+        self._samples, self._targets, self._loss = samples, targets, loss
+        for x in self._layers.values():
+            if not hasattr(x.module, "weight_mask"):
+                prune.custom_from_mask(x.module, "weight", torch.ones_like(x.module.weight))
+        self._allowed = self.masks
+        model.register_buffer(_PROGRESS, torch.zeros(2, dtype=torch.int64))
+
+    @property
+    def masks(self) -> Masks:
+        """Layer name → mask of the moment, bool, shaped like its weight; True is kept."""
+        return {
+            name: x.module.weight_mask.detach().cpu().numpy().astype(bool)
+            for name, x in self._layers.items()
+        }
+
+    def step(self) -> None:
+        """Count one training step, after the optimiser's; select masks if they are due.
+
+        Raises:
+            SecateurError: whatever `apply_strategy` raises.
+        """
+        progress = self._progress()
+        progress[0] += 1
+        count = int(progress[0])
+        if self.schedule.due(count):
+            self.select(self.schedule.fraction(count))
+
+    def select(self, fraction: float = 1.0) -> Masks:
+        """Select the masks of the moment now, `fraction` of the way to the target; return them.
+
+        Options called `sparsity` and `bits` go that far: from 0, and from the width that no
+        mask needs. Others are what they are.
+        """
+        progress = self._progress()
+        problem = self._problem(self._allowed)
+        chain = [(s.spec, _options_at(s, fraction, problem)) for s in self._steps]
+        masks = apply_strategy(problem, chain)
+        self._set(masks)
+        progress[1] = int(fraction == 1.0)
+        return masks
+
+    def finish(self) -> Masks:
+        """Fix the final codes, prove them, and take masks and pruner off the model.
+
+        Scales may have moved since the last selection, and with them the codes; the proof is
+        of the codes that the model ends with. Where the last masks no longer keep to the
+        strategy's promise on these, more weights go until they do. Each layer's weight is
+        then exactly codes · scale, with a constant scale. Training the model further makes
+        other codes, and voids the proof.
+
+        Returns:
+            Layer name → final mask.
+
+        Raises:
+            SecateurError: whatever `apply_strategy` raises.
+        """
+        selected_fully = bool(self._progress()[1])
+        problem = self._problem(self.masks if selected_fully else self._allowed)
+        if not selected_fully or not _keeps_promises(self._steps, problem):
+            self._set(apply_strategy(problem, [(s.spec, _options_of(s)) for s in self._steps]))
+        masks = self.masks
+        for module, name in {x.module: name for name, x in self._layers.items()}.items():
+            kept = np.where(masks[name], problem[name].codes, 0)
+            scale = module.weight_quant.scale().detach()
+            prune.remove(module, "weight")
+            fix_codes(module, kept, scale)
+        delattr(self._model, _PROGRESS)
+        final = problem_of(freeze(self._model, input_shape=self._input_shape))
+        for step in self._steps:
+            _prove(step, final)
+        return masks
+
+    def _progress(self) -> torch.Tensor:
+        """The model's count of steps, and whether its masks are those of the full target."""
+        if not hasattr(self._model, _PROGRESS):
+            raise ScheduleError(
+                "the pruner has finished; to prune further, make another on the same model"
+            )
+        progress: torch.Tensor = getattr(self._model, _PROGRESS)
+        return progress
+
+    def _set(self, masks: Masks) -> None:
+        joint: dict[Any, Mask] = {}
+        for name, x in self._layers.items():
+            # A module that is called twice is two layers, whose one mask fits both.
+            joint[x.module] = masks[name] & joint.get(x.module, np.array(True))
+        for module, mask in joint.items():
+            module.weight_mask.copy_(torch.from_numpy(mask))
+            _apply_mask(module)
+
+    def _problem(self, masks: Masks) -> PruningProblem:
+        """What the strategy sees: the weights of the moment, and of `masks` what may stay."""
+        layers = []
+        for template in self._structure.layers:
+            x = self._layers[template.name]
+            _apply_mask(x.module)
+            layers.append(
+                replace(
+                    template,
+                    weight=x.module.weight_orig.detach().double().cpu().numpy(),
+                    codes=codes_if_kept(template.name, x.module, x.source),
+                    mask=masks[template.name],
+                )
+            )
+        return replace(self._structure, layers=tuple(layers))
+
+    def _activations(self) -> Mapping[str, Floats]:
+        """Layer name → its inputs on the samples, with the masks of the moment."""
+        seen: dict[str, Floats] = {}
+
+        def watch(name: str) -> Callable[..., None]:
+            def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+                seen.setdefault(name, inputs[0].detach().double().cpu().numpy())
+
+            return hook
+
+        handles = [
+            x.module.register_forward_pre_hook(watch(name)) for name, x in self._layers.items()
+        ]
+        try:
+            with evaluating(self._model):
+                self._model(self._samples)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return seen
+
+    def _gradients(self) -> Mapping[str, Floats]:
+        """Layer name → the gradient of each sample's loss, masked weights included."""
+        assert self._samples is not None and self._targets is not None
+        found: dict[str, list[Floats]] = {name: [] for name in self._layers}
+        with evaluating(self._model), torch.enable_grad():
+            for k in range(len(self._samples)):
+                output = self._model(self._samples[k : k + 1])
+                loss = self._loss(output, self._targets[k : k + 1])
+                weights = [x.module.weight for x in self._layers.values()]
+                for name, gradient in zip(found, torch.autograd.grad(loss, weights), strict=True):
+                    found[name].append(gradient.double().cpu().numpy())
+        return {name: np.stack(gradients) for name, gradients in found.items()}
+
+
+#: The buffer with the count of steps and whether the masks are those of the full target.
+_PROGRESS = "pruning_progress"
+
+
+def _apply_mask(module: nn.Module) -> None:
+    """Bring a pruned layer's `weight` up to date with what it is made of."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, prune.BasePruningMethod):
+            hook(module, ())
+
+
+def _structure(network: Network) -> PruningProblem:
+    """Return the problem of `network` with input ranges that hold for any weights.
+
+    A lookup is taken to yield every code of its quantiser, so that the ranges stay sound
+    while training moves weights, scales and biases, and one structure serves all selections.
+    """
+    nodes: dict[str, NodeRange] = {}
+    for node in analyze(network):
+        operation = None if node.kind == "input" else network[node.name]
+        if isinstance(operation, Lookup):
+            codes = operation.table.codomain
+            ends = (np.full((node.shape[0], *(1,) * (len(node.shape) - 1)), end) for end in (codes.low, codes.high))
+            node = replace(node, ranges=Ranges(*ends))
+        elif operation is not None and not isinstance(operation, Affine):
+            sources = [nodes[s] for s in operation.sources]
+            node = replace(node, ranges=_propagate(operation, node.shape, sources))
+        nodes[node.name] = node
+    return PruningProblem(
+        tuple(_layer(layer, nodes[layer.source]) for layer in network.layers),
+        couplings_of(network),
+    )
+
+
+def _options_of(step: Step) -> dict[str, Any]:
+    return {field.name: getattr(step.options, field.name) for field in fields(step.options)}
+
+
+def _options_at(step: Step, fraction: float, problem: PruningProblem) -> dict[str, Any]:
+    """Return the options of `step` when `fraction` of the way to its target is to be gone."""
+    options = _options_of(step)
+    if "sparsity" in options:
+        options["sparsity"] *= fraction
+    if fraction < 1.0 and options.get("bits") is not None:
+        bits = options["bits"]
+        per_layer = bits if isinstance(bits, Mapping) else {x.name: bits for x in problem.layers}
+        options["bits"] = {
+            name: math.ceil(target + (1.0 - fraction) * max(0, _dense(problem[name]) - target))
+            for name, target in per_layer.items()
+        }
+    return options
+
+
+def _dense(layer: PrunableLayer) -> int:
+    """Return the span bits of the widest accumulator of a layer if nothing is removed."""
+    return int(layer.costs.reshape(len(layer.costs), -1).sum(axis=1).max()).bit_length()
+
+
+def _keeps_promises(steps: Sequence[Step], problem: PruningProblem) -> bool:
+    try:
+        for step in steps:
+            _prove(step, problem)
+    except BrokenPromiseError:
+        return False
+    return True
