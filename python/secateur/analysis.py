@@ -194,7 +194,9 @@ def analyze(network: Network) -> RangeReport:
         np.broadcast_to(side, source.shape) if side.ndim not in (0, axes) else side
         for side in (source.low, source.high)
     )
-    low, high = (side.reshape((1,) * axes) if side.ndim == 0 else side for side in given)
+    low, high = np.broadcast_arrays(
+        *(side.reshape((1,) * axes) if side.ndim == 0 else side for side in given)
+    )
     nodes = {
         source.name: NodeRange(
             source.name, "input", source.shape, Ranges(low, high), np.ones(source.shape[0], bool)
