@@ -302,3 +302,21 @@ class ConformanceError(SecateurError, AssertionError):
     """A strategy fails a check of the conformance kit; the cause is chained where one raised."""
 
     facts = ("strategy", "check", "problem")
+
+
+class MessageError(SecateurError, ValueError):
+    """A message between client and server that is truncated, altered, or of another kind."""
+
+    facts = ("kind", "problem")
+
+
+class MismatchError(SecateurError, ValueError):
+    """Parts, or messages, of two different circuits."""
+
+    facts = ("what", "expected", "found")
+
+
+class ForeignKeysError(SecateurError, ValueError):
+    """A ciphertext and keys that do not belong together."""
+
+    facts = ("expected", "found")
