@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,16 +97,17 @@ class Pruner:
         reading = read(model, input_shape)
         self._input_shape = reading.network.input.shape
         self._layers = reading.layers
-        self._structure = replace(
-            _structure(reading.network),
-            seed=seed,
-            activate=None if samples is None else self._activations,
-            differentiate=None if samples is None or targets is None else self._gradients,
-        )
-        self._samples, self._targets, self._loss = samples, targets, loss
+        self._structure = replace(_structure(reading.network), seed=seed)
+        modules = {name: x.module for name, x in self._layers.items()}
+        if samples is not None:
+            activate = partial(_activations, model, modules, samples)
+            self._structure = replace(self._structure, activate=activate)
+        if samples is not None and targets is not None:
+            differentiate = partial(_gradients, model, modules, samples, targets, loss)
+            self._structure = replace(self._structure, differentiate=differentiate)
         for x in self._layers.values():
             if not hasattr(x.module, "weight_mask"):
-                prune.custom_from_mask(x.module, "weight", torch.ones_like(x.module.weight))
+                prune.identity(x.module, "weight")  # type: ignore[no-untyped-call]
         self._allowed = self.masks
         model.register_buffer(_PROGRESS, torch.zeros(2, dtype=torch.int64))
 
@@ -116,6 +118,11 @@ class Pruner:
             name: x.module.weight_mask.detach().cpu().numpy().astype(bool)
             for name, x in self._layers.items()
         }
+
+    @property
+    def complete(self) -> bool:
+        """Whether the masks of the moment are those of the full target."""
+        return bool(self._progress()[1])
 
     def step(self) -> None:
         """Count one training step, after the optimiser's; select masks if they are due.
@@ -158,15 +165,15 @@ class Pruner:
         Raises:
             SecateurError: whatever `apply_strategy` raises.
         """
-        selected_fully = bool(self._progress()[1])
-        problem = self._problem(self.masks if selected_fully else self._allowed)
-        if not selected_fully or not _keeps_promises(self._steps, problem):
+        complete = self.complete
+        problem = self._problem(self.masks if complete else self._allowed)
+        if not complete or not _keeps_promises(self._steps, problem):
             self._set(apply_strategy(problem, [(s.spec, _options_of(s)) for s in self._steps]))
         masks = self.masks
         for module, name in {x.module: name for name, x in self._layers.items()}.items():
             kept = np.where(masks[name], problem[name].codes, 0)
             scale = module.weight_quant.scale().detach()
-            prune.remove(module, "weight")
+            prune.remove(module, "weight")  # type: ignore[no-untyped-call]
             fix_codes(module, kept, scale)
         delattr(self._model, _PROGRESS)
         final = problem_of(freeze(self._model, input_shape=self._input_shape))
@@ -208,40 +215,6 @@ class Pruner:
             )
         return replace(self._structure, layers=tuple(layers))
 
-    def _activations(self) -> Mapping[str, Floats]:
-        """Layer name → its inputs on the samples, with the masks of the moment."""
-        seen: dict[str, Floats] = {}
-
-        def watch(name: str) -> Callable[..., None]:
-            def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-                seen.setdefault(name, inputs[0].detach().double().cpu().numpy())
-
-            return hook
-
-        handles = [
-            x.module.register_forward_pre_hook(watch(name)) for name, x in self._layers.items()
-        ]
-        try:
-            with evaluating(self._model):
-                self._model(self._samples)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return seen
-
-    def _gradients(self) -> Mapping[str, Floats]:
-        """Layer name → the gradient of each sample's loss, masked weights included."""
-        assert self._samples is not None and self._targets is not None
-        found: dict[str, list[Floats]] = {name: [] for name in self._layers}
-        with evaluating(self._model), torch.enable_grad():
-            for k in range(len(self._samples)):
-                output = self._model(self._samples[k : k + 1])
-                loss = self._loss(output, self._targets[k : k + 1])
-                weights = [x.module.weight for x in self._layers.values()]
-                for name, gradient in zip(found, torch.autograd.grad(loss, weights), strict=True):
-                    found[name].append(gradient.double().cpu().numpy())
-        return {name: np.stack(gradients) for name, gradients in found.items()}
-
 
 #: The buffer with the count of steps and whether the masks are those of the full target.
 _PROGRESS = "pruning_progress"
@@ -252,6 +225,46 @@ def _apply_mask(module: nn.Module) -> None:
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, prune.BasePruningMethod):
             hook(module, ())
+
+
+def _activations(
+    model: nn.Module, layers: Mapping[str, Any], samples: torch.Tensor
+) -> Mapping[str, Floats]:
+    """Return layer name → its inputs on the samples, with the masks of the moment."""
+    seen: dict[str, Floats] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            seen[name] = inputs[0].detach().double().cpu().numpy()
+
+        return hook
+
+    handles = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+    try:
+        with evaluating(model):
+            model(samples)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _gradients(
+    model: nn.Module,
+    layers: Mapping[str, Any],
+    samples: torch.Tensor,
+    targets: torch.Tensor,
+    loss: Loss,
+) -> Mapping[str, Floats]:
+    """Return layer name → the gradient of each sample's loss, masked weights included."""
+    found: dict[str, list[Floats]] = {name: [] for name in layers}
+    with evaluating(model), torch.enable_grad():
+        for k in range(len(samples)):
+            value = loss(model(samples[k : k + 1]), targets[k : k + 1])
+            weights = [layer.weight for layer in layers.values()]
+            for name, gradient in zip(found, torch.autograd.grad(value, weights), strict=True):
+                found[name].append(gradient.double().cpu().numpy())
+    return {name: np.stack(gradients) for name, gradients in found.items()}
 
 
 def _structure(network: Network) -> PruningProblem:
@@ -265,8 +278,8 @@ def _structure(network: Network) -> PruningProblem:
         operation = None if node.kind == "input" else network[node.name]
         if isinstance(operation, Lookup):
             codes = operation.table.codomain
-            ends = (np.full((node.shape[0], *(1,) * (len(node.shape) - 1)), end) for end in (codes.low, codes.high))
-            node = replace(node, ranges=Ranges(*ends))
+            like = np.zeros((node.shape[0], *(1,) * (len(node.shape) - 1)), np.int64)
+            node = replace(node, ranges=Ranges(like + codes.low, like + codes.high))
         elif operation is not None and not isinstance(operation, Affine):
             sources = [nodes[s] for s in operation.sources]
             node = replace(node, ranges=_propagate(operation, node.shape, sources))

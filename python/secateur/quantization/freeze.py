@@ -109,9 +109,9 @@ def read(model: nn.Module, input_shape: Shape | None = None) -> Reading:
 
 def known_input_shape(model: nn.Module) -> Shape:
     """Return the shape of one sample that `quantize` wrote down in `model`."""
-    for module in model.modules():
-        if hasattr(module, "input_shape"):
-            return tuple(int(n) for n in module.input_shape)
+    for name, buffer in model.named_buffers():
+        if name.rpartition(".")[2] == "input_shape":
+            return tuple(buffer.tolist())
     raise UnfinishedModelError(
         "the model does not know the shape of its samples; "
         "give it: freeze(model, input_shape=(features,)) or (channels, height, width)"
@@ -255,7 +255,7 @@ class _Reader:
     def _quantize(self, node: t.Node, rounding: Quantize, x: _Signal) -> _Signal:
         if x.raw is not None:
             shape = self.shapes[_INPUT]
-            low, high = np.int64(rounding.low), np.int64(rounding.high)
+            low, high = np.array(rounding.low), np.array(rounding.high)
             given = Input(shape, low, high, rounding.scale / x.raw, _INPUT)
             if self.input is not None and self.input.scale != given.scale:
                 raise _refuse(node.name, "the input meets two different quantisers; share one")

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from brevitas.nn.mixin.base import QuantLayerMixin
-from torch import fx, nn
+from torch import nn
+from torch.fx.graph_module import GraphModule
+from torch.fx.interpreter import Interpreter
+from torch.fx.node import Node as Call
 
 from secateur.errors import BitsError, NotFiniteError, ShapeError
 from secateur.quantization import trace as t
@@ -109,14 +112,14 @@ class _Planned:
 
     name: str
     signed: bool
-    reads: list[tuple[fx.Node, fx.Node]] = field(default_factory=list)
+    reads: list[tuple[Call, Call]] = field(default_factory=list)
 
     @property
-    def sources(self) -> list[fx.Node]:
+    def sources(self) -> list[Call]:
         """The nodes to quantise, each once."""
         return list(dict.fromkeys(source for source, _ in self.reads))
 
-    def insert(self, traced: fx.GraphModule, module: nn.Module) -> None:
+    def insert(self, traced: GraphModule, module: nn.Module) -> None:
         """Insert `module` after every source, before its readers here and no others."""
         _set_module(traced, self.name, module)
         for source in self.sources:
@@ -152,8 +155,8 @@ class _Plan:
     def __init__(self, nodes: Sequence[t.Node]) -> None:
         self.quantizers: list[_Planned] = []
         self._nodes = {node.call: node for node in nodes}
-        self._by_source: dict[fx.Node, _Planned] = {}
-        self._states: dict[fx.Node, _State] = {}
+        self._by_source: dict[Call, _Planned] = {}
+        self._states: dict[Call, _State] = {}
         for node in nodes:
             states = [self._states[s] for s in node.sources]
             for part in node.parts:
@@ -237,7 +240,7 @@ def _activate_before_pooling(nodes: Sequence[t.Node]) -> None:
             pool.replace_input_with(node.sources[0], activation)
 
 
-def _quantize_input(traced: fx.GraphModule, samples: torch.Tensor, bits: int) -> None:
+def _quantize_input(traced: GraphModule, samples: torch.Tensor, bits: int) -> None:
     """Insert the input's quantiser, after any plain factor that the model begins with."""
     nodes = {node.call: node for node in t.trace(traced, tuple(samples.shape[1:]))}
     source = next(iter(nodes))
@@ -247,22 +250,21 @@ def _quantize_input(traced: fx.GraphModule, samples: torch.Tensor, bits: int) ->
         if len(parts) != 1 or not isinstance(parts[0], t.Rescale) or parts[0].offset:
             break
         source = user
-    values = _observe(traced, samples, {source})[source]
-    quantizer = activation_quantizer(
-        values.flatten()[:: values.numel() // _VALUES + 1], bits, bool((values < 0).any())
-    )
+    values = _observe(traced, samples, {source})[source].flatten()
+    signed = float(values.min()) < 0
+    quantizer = activation_quantizer(values[:: len(values) // _VALUES + 1], bits, signed)
     _note_input_shape(quantizer, tuple(samples.shape[1:]))
     reads = [(source, user) for user in source.users if user in nodes]
-    _Planned("input_quant", bool((values < 0).any()), reads).insert(traced, quantizer)
+    _Planned("input_quant", signed, reads).insert(traced, quantizer)
 
 
-class _Observer(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule, wanted: set[fx.Node]) -> None:
+class _Observer(Interpreter):
+    def __init__(self, module: GraphModule, wanted: set[Call]) -> None:
         super().__init__(module)
         self.wanted = wanted
-        self.seen: dict[fx.Node, torch.Tensor] = {}
+        self.seen: dict[Call, torch.Tensor] = {}
 
-    def run_node(self, n: fx.Node) -> Any:
+    def run_node(self, n: Call) -> Any:
         result = super().run_node(n)
         if n in self.wanted:
             self.seen[n] = result.detach()
@@ -270,8 +272,8 @@ class _Observer(fx.Interpreter):
 
 
 def _observe(
-    traced: fx.GraphModule, samples: torch.Tensor, wanted: set[fx.Node]
-) -> dict[fx.Node, torch.Tensor]:
+    traced: GraphModule, samples: torch.Tensor, wanted: set[Call]
+) -> dict[Call, torch.Tensor]:
     """Return what the nodes of `wanted` yield for `samples` in evaluation mode."""
     observer = _Observer(traced, wanted)
     with t.evaluating(traced):
@@ -279,7 +281,7 @@ def _observe(
     return observer.seen
 
 
-def _set_module(traced: fx.GraphModule, name: str, module: nn.Module) -> None:
+def _set_module(traced: GraphModule, name: str, module: nn.Module) -> None:
     parent, _, leaf = name.rpartition(".")
     setattr(traced.get_submodule(parent), leaf, module)
 

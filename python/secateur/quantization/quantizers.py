@@ -51,13 +51,13 @@ def weight_options(scale: torch.Tensor, bits: int) -> dict[str, Any]:
     return {f"weight_{key}": value for key, value in options.items()}
 
 
-def quantized_layer(layer: nn.Module, bits: int) -> nn.Module:
+def quantized_layer(layer: Any, bits: int) -> nn.Module:
     """Return the Brevitas layer with the weights and bias of a Linear or Conv."""
     kind = next(k for k in type(layer).__mro__ if k in _LAYERS)
-    scale = weight_scale(layer.weight.detach(), bits)  # type: ignore[operator]
+    scale = weight_scale(layer.weight.detach(), bits)
     options = weight_options(scale, bits) | {"bias": layer.bias is not None}
     if kind is nn.Linear:
-        shape = (layer.in_features, layer.out_features)
+        shape: tuple[Any, ...] = (layer.in_features, layer.out_features)
     else:
         shape = (layer.in_channels, layer.out_channels, layer.kernel_size)
         options |= {k: getattr(layer, k) for k in ("stride", "padding", "dilation", "groups")}
@@ -66,7 +66,7 @@ def quantized_layer(layer: nn.Module, bits: int) -> nn.Module:
         quantized.weight.copy_(layer.weight)
         if layer.bias is not None:
             quantized.bias.copy_(layer.bias)
-    return quantized.to(layer.weight.device)
+    return quantized.to(layer.weight.device, layer.weight.dtype)
 
 
 def weight_scale(weight: torch.Tensor, bits: int) -> torch.Tensor:

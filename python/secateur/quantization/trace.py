@@ -18,7 +18,13 @@ import brevitas.nn as qnn
 import torch
 from brevitas.core.function_wrapper.misc import Identity as IdentityFunction
 from brevitas.nn.quant_layer import QuantInputOutputLayer, QuantNonLinearActLayer
-from torch import fx, nn
+from torch import nn
+from torch.fx._symbolic_trace import Tracer
+from torch.fx.graph_module import GraphModule
+from torch.fx.interpreter import Interpreter
+from torch.fx.node import Node as Call
+from torch.fx.node import map_arg
+from torch.fx.proxy import TraceError
 
 from secateur.errors import ShapeError, UnsupportedModuleError
 from secateur.operations import Shape
@@ -152,23 +158,23 @@ class Node:
 
     name: str
     parts: tuple[Part, ...]
-    sources: tuple[fx.Node, ...]
+    sources: tuple[Call, ...]
     shape: Shape
-    call: fx.Node
+    call: Call
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         library = m.__module__.startswith(("torch.nn.", "brevitas."))
         return library and not isinstance(m, nn.Sequential)
 
 
-class _ShapeRecorder(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule) -> None:
+class _ShapeRecorder(Interpreter):
+    def __init__(self, module: GraphModule) -> None:
         super().__init__(module)
-        self.shapes: dict[fx.Node, Shape] = {}
+        self.shapes: dict[Call, Shape] = {}
 
-    def run_node(self, n: fx.Node) -> Any:
+    def run_node(self, n: Call) -> Any:
         result = super().run_node(n)
         if isinstance(result, torch.Tensor) or hasattr(result, "value"):
             self.shapes[n] = tuple(result.shape)
@@ -188,7 +194,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def symbolic_trace(model: nn.Module) -> fx.GraphModule:
+def symbolic_trace(model: nn.Module) -> GraphModule:
     """Return `model` as a graph whose leaves are the modules of torch and Brevitas.
 
     Raises:
@@ -197,16 +203,16 @@ def symbolic_trace(model: nn.Module) -> fx.GraphModule:
     tracer = _Tracer()
     try:
         graph = tracer.trace(model)
-    except (fx.proxy.TraceError, TypeError) as error:
+    except (TraceError, TypeError) as error:
         raise UnsupportedModuleError(
             f"{type(model).__name__}.forward cannot be traced: {error}; "
             "a network needs a forward without control flow over values",
             operation=type(model).__name__,
         ) from error
-    return fx.GraphModule(tracer.root, graph, type(model).__name__)
+    return GraphModule(tracer.root, graph, type(model).__name__)
 
 
-def trace(traced: fx.GraphModule, input_shape: Shape) -> tuple[Node, ...]:
+def trace(traced: GraphModule, input_shape: Shape) -> tuple[Node, ...]:
     """Return the nodes of a traced model that carry tensors, in order.
 
     Args:
@@ -232,7 +238,7 @@ def trace(traced: fx.GraphModule, input_shape: Shape) -> tuple[Node, ...]:
     return _nodes(traced, recorder.shapes)
 
 
-def _nodes(traced: fx.GraphModule, shapes: Mapping[fx.Node, Shape]) -> tuple[Node, ...]:
+def _nodes(traced: GraphModule, shapes: Mapping[Call, Shape]) -> tuple[Node, ...]:
     modules = dict(traced.named_modules())
     calls: Counter[str] = Counter()
     nodes = []
@@ -253,10 +259,10 @@ def _nodes(traced: fx.GraphModule, shapes: Mapping[fx.Node, Shape]) -> tuple[Nod
     return tuple(nodes)
 
 
-def _tensor_arguments(call: fx.Node, shapes: Mapping[fx.Node, Shape]) -> tuple[fx.Node, ...]:
+def _tensor_arguments(call: Call, shapes: Mapping[Call, Shape]) -> tuple[Call, ...]:
     """Return every tensor argument in order, one that is given twice (x + x) twice."""
-    found: list[fx.Node] = []
-    fx.node.map_arg((call.args, call.kwargs), lambda n: found.append(n) if n in shapes else None)
+    found: list[Call] = []
+    map_arg((call.args, call.kwargs), lambda n: found.append(n) if n in shapes else None)
     return tuple(found)
 
 
@@ -270,14 +276,15 @@ def _unsupported(name: str, problem: str, operation: object) -> UnsupportedModul
 
 
 def _parts(
-    name: str, call: fx.Node, modules: Mapping[str, nn.Module], sources: list[Shape]
+    name: str, call: Call, modules: Mapping[str, nn.Module], sources: list[Shape]
 ) -> tuple[Part, ...]:
     match call.op:
         case "placeholder":
             return (Take(),)
         case "output":
-            if not isinstance(call.args[0], fx.Node):
-                raise _unsupported(name, f"the model gives {call.args[0]}, not one tensor", "output")
+            if not isinstance(call.args[0], Call):
+                problem = f"the model gives {call.args[0]}, not one tensor"
+                raise _unsupported(name, problem, "output")
             return (Give(),)
         case "call_module":
             return _module_parts(name, modules[str(call.target)], sources)
@@ -500,19 +507,19 @@ _SAME_AS_MODULE: Mapping[str, Callable[..., nn.Module]] = {
     "adaptive_avg_pool3d": nn.AdaptiveAvgPool3d,
 }
 
-_MakeCallParts = Callable[[str, fx.Node, list[Shape]], tuple[Part, ...]]
+_MakeCallParts = Callable[[str, Call, list[Shape]], tuple[Part, ...]]
 
 
-def _numbers(name: str, call: fx.Node, sources: list[Shape]) -> tuple[float, bool]:
+def _numbers(name: str, call: Call, sources: list[Shape]) -> tuple[float, bool]:
     """Return the plain number of a call with one tensor, and whether it comes first."""
     first, second = call.args
-    number = first if isinstance(second, fx.Node) else second
+    number = first if isinstance(second, Call) else second
     if len(sources) != 1 or not isinstance(number, int | float):
         raise _unsupported(name, f"{call.target} of two tensors is not supported", call.target)
     return float(number), number is first
 
 
-def _add(name: str, call: fx.Node, sources: list[Shape]) -> tuple[Part, ...]:
+def _add(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
     if len(sources) == 1:
         return (Rescale(1.0, _numbers(name, call, sources)[0]),)
     if call.kwargs:
@@ -520,26 +527,26 @@ def _add(name: str, call: fx.Node, sources: list[Shape]) -> tuple[Part, ...]:
     return (Sum(),)
 
 
-def _subtract(name: str, call: fx.Node, sources: list[Shape]) -> tuple[Part, ...]:
+def _subtract(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
     number, first = _numbers(name, call, sources)
     return (Rescale(-1.0, number) if first else Rescale(1.0, -number),)
 
 
-def _multiply(name: str, call: fx.Node, sources: list[Shape]) -> tuple[Part, ...]:
+def _multiply(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
     return (Rescale(_numbers(name, call, sources)[0], 0.0),)
 
 
-def _divide(name: str, call: fx.Node, sources: list[Shape]) -> tuple[Part, ...]:
+def _divide(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
     number, first = _numbers(name, call, sources)
     if first:
         raise _unsupported(name, "a number divided by a tensor is not affine", "truediv")
     return (Rescale(1.0 / number, 0.0),)
 
 
-def _permute(name: str, call: fx.Node, sources: list[Shape]) -> tuple[Part, ...]:
+def _permute(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
     # Axes of distinct extents show where each of them went, however the call names them.
     probe = torch.empty(tuple(range(2, 2 + len(sources[0]))))
-    moved = fx.node.map_arg(call.args, lambda n: probe)
+    moved = map_arg(call.args, lambda n: probe)
     if call.op == "call_method":
         result = getattr(probe, str(call.target))(*moved[1:], **call.kwargs)
     else:
@@ -550,26 +557,26 @@ def _permute(name: str, call: fx.Node, sources: list[Shape]) -> tuple[Part, ...]
     return (Permute(tuple(a - 1 for a in axes[1:])),)
 
 
-def _join(name: str, call: fx.Node, sources: list[Shape]) -> tuple[Part, ...]:
-    axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else 0)
-    axis = int(axis) % len(sources[0])  # type: ignore[call-overload]
+def _join(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
+    given: Any = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else 0)
+    axis = given % len(sources[0])
     if axis == 0:
         raise _unsupported(name, "joins along the batch axis", "cat")
     return (Join(axis - 1),)
 
 
-def _reduce(name: str, call: fx.Node, sources: list[Shape]) -> tuple[Part, ...]:
+def _reduce(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
     spatial = sources[0][2:]
-    over = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else ())
-    over = (over,) if isinstance(over, int) else over
-    axes = sorted(a % len(sources[0]) for a in over)  # type: ignore[union-attr,operator]
+    given: Any = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else ())
+    over = (given,) if isinstance(given, int) else given
+    axes = sorted(axis % len(sources[0]) for axis in over)
     if not spatial or axes != list(range(2, len(sources[0]))):
         raise _unsupported(name, f"reduces axes {axes}; expected every spatial axis", call.target)
     divisor = math.prod(spatial) if "mean" in str(call.target) else 1
     return PoolSum(spatial, spatial, (0,) * len(spatial), divisor), View()
 
 
-def _clamp(name: str, call: fx.Node, sources: list[Shape]) -> tuple[Part, ...]:
+def _clamp(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
     bounds = dict(zip(("min", "max"), call.args[1:], strict=False)) | dict(call.kwargs)
     low, high = bounds.get("min"), bounds.get("max")
     parameters = {

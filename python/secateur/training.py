@@ -1,0 +1,241 @@
+"""A training loop for people without one: Adam, cosine learning rate, distillation, pruning."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from secateur.errors import MissingExtraError, NotFiniteError, ScheduleError, ShapeError
+
+try:
+    import torch
+    from torch import nn
+except ImportError as error:
+    raise MissingExtraError(
+        "training needs torch; pip install 'secateur[torch]'",
+        package="torch",
+        extra="torch",
+        feature="training",
+    ) from error
+
+if TYPE_CHECKING:
+    from secateur.pruning.torch import Pruner
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training run went through.
+
+    Args:
+        losses: mean training loss of each epoch.
+        validation_losses: loss on the validation samples after each epoch; empty without any.
+        best_epoch: index of the epoch whose state the model has been left in.
+    """
+
+    losses: tuple[float, ...]
+    validation_losses: tuple[float, ...]
+    best_epoch: int
+
+
+def fit(
+    model: nn.Module,
+    samples: Any,
+    targets: Any,
+    *,
+    epochs: int = 100,
+    batch_size: int = 64,
+    lr: float = 0.01,
+    pruner: Pruner | None = None,
+    teacher: nn.Module | None = None,
+    teacher_weight: float = 0.5,
+    temperature: float = 4.0,
+    loss: Loss = nn.functional.cross_entropy,
+    validation: tuple[Any, Any] | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> History:
+    """Train `model` in place, and leave it in evaluation mode.
+
+    Adam (Kingma and Ba, 2015) with a learning rate that falls along a cosine to 0. The same
+    seed, data and number of threads give the same model. A last batch of a single sample is
+    left out, since batch norm cannot train on it.
+
+    Args:
+        model: any torch module; from `quantize`, or plain.
+        samples: float [samples, *sample shape].
+        targets: [samples, ...]; integers are taken as classes.
+        epochs: passes over the samples.
+        batch_size: samples of one step.
+        lr: the first learning rate.
+        pruner: its `step` is called after each of the optimiser's. Call its `finish` yourself.
+        teacher: a model whose softened outputs are learned as well (Hinton et al., "Distilling
+            the Knowledge in a Neural Network", 2015): usually the float network.
+        teacher_weight: their part of the loss, 0 to 1.
+        temperature: what the logits are divided by to soften them.
+        loss: (output, targets) ↦ scalar.
+        validation: samples and targets on which `loss` is measured after each epoch; the
+            model is left in the state of the best one. Under a pruner only epochs that end
+            with masks of the full target compete.
+        patience: stop after so many epochs without a better one.
+        seed: of the shuffling and of dropout.
+        progress: show a bar on stderr, where that is a terminal and rich is installed.
+
+    Raises:
+        ScheduleError: a setting out of its range, or patience without validation.
+        ShapeError: targets that do not go with the samples.
+        NotFiniteError: the loss became NaN or infinite; names the epoch.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> samples = torch.linspace(-1.0, 1.0, 32)[:, None]
+    >>> history = fit(nn.Linear(1, 2), samples, samples[:, 0] > 0, epochs=20, lr=0.1)
+    >>> history.losses[-1] < history.losses[0]
+    True
+    """
+    _check_settings(epochs, batch_size, lr, teacher_weight, temperature, patience, validation)
+    x, y = _tensors(model, samples, targets)
+    held_out = None if validation is None else _tensors(model, *validation)
+    soft = None if teacher is None else _outputs(teacher, x).div(temperature).softmax(1)
+
+    def batch_loss(index: torch.Tensor) -> torch.Tensor:
+        output = model(x[index])
+        hard = loss(output, y[index])
+        if soft is None:
+            return hard
+        divergence = nn.functional.kl_div(
+            (output / temperature).log_softmax(1), soft[index], reduction="batchmean"
+        )
+        return torch.lerp(hard, temperature**2 * divergence, teacher_weight)
+
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
+    batches = max(1, math.ceil(len(x) / batch_size) - (len(x) % batch_size == 1))
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+    losses: list[float] = []
+    held_out_losses: list[float] = []
+    best, best_loss, best_state = -1, math.inf, None
+    with torch.random.fork_rng(devices=[]), _bar(epochs, progress) as advance:
+        torch.manual_seed(seed)
+        for epoch in range(epochs):
+            model.train()
+            total = 0.0
+            for index in torch.split(torch.randperm(len(x)), batch_size)[:batches]:
+                optimizer.zero_grad()
+                value = batch_loss(index)
+                value.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                scheduler.step()
+                if pruner is not None:
+                    pruner.step()
+                total += value.item()
+            if not math.isfinite(total):
+                raise NotFiniteError(
+                    f"the loss became {total} in epoch {epoch}; try a lower lr than {lr}",
+                    argument="loss",
+                )
+            losses.append(total / batches)
+            if held_out is not None:
+                held_out_losses.append(float(loss(_outputs(model, held_out[0]), held_out[1])))
+                complete = pruner is None or pruner.complete
+                if complete and held_out_losses[-1] < best_loss:
+                    best, best_loss = epoch, held_out_losses[-1]
+                    best_state = copy.deepcopy(model.state_dict())
+            advance(losses[-1])
+            if patience is not None and best >= 0 and epoch - best >= patience:
+                break
+    if best_state is not None:
+        model.load_state_dict(best_state)
+    model.eval()
+    return History(
+        tuple(losses), tuple(held_out_losses), best if best_state is not None else len(losses) - 1
+    )
+
+
+def accuracy(model: nn.Module, samples: Any, targets: Any) -> float:
+    """Return the fraction of `samples` whose greatest output is their target, evaluated."""
+    x, y = _tensors(model, samples, targets)
+    return float((_outputs(model, x).argmax(1) == y).double().mean())
+
+
+def _outputs(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return what `model` gives for `x` in evaluation mode; it is left in its own mode."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        output: torch.Tensor = model(x)
+    model.train(training)
+    return output
+
+
+def _tensors(model: nn.Module, samples: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    like = next(model.parameters())
+    x = _tensor(samples).to(like)
+    y = _tensor(targets).to(like.device)
+    y = y.to(like.dtype) if y.is_floating_point() else y.long()
+    if len(x) != len(y) or len(x) == 0:
+        raise ShapeError(
+            f"{len(x)} samples with {len(y)} targets; expected as many, and at least one",
+            argument="targets",
+            shape=tuple(y.shape),
+            expected=(len(x),),
+        )
+    return x, y
+
+
+def _tensor(values: Any) -> torch.Tensor:
+    return values if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
+
+
+def _check_settings(
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    teacher_weight: float,
+    temperature: float,
+    patience: int | None,
+    validation: object,
+) -> None:
+    for argument, value, fine, expected in (
+        ("epochs", epochs, epochs >= 1, "at least 1"),
+        ("batch_size", batch_size, batch_size >= 1, "at least 1"),
+        ("lr", lr, lr > 0, "more than 0"),
+        ("teacher_weight", teacher_weight, 0 <= teacher_weight <= 1, "0 to 1"),
+        ("temperature", temperature, temperature > 0, "more than 0"),
+        ("patience", patience, patience is None or patience >= 1, "at least 1"),
+        ("patience", patience, patience is None or validation is not None, "validation with it"),
+    ):
+        if not fine:
+            raise ScheduleError(
+                f"{argument} is {value}, expected {expected}", argument=argument, value=value
+            )
+
+
+@contextmanager
+def _bar(epochs: int, wanted: bool) -> Iterator[Callable[[float], None]]:
+    """Yield what to tell the loss of every epoch."""
+    try:
+        if not wanted or not sys.stderr.isatty():
+            raise ImportError
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    except ImportError:
+        yield lambda loss: None
+        return
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=epochs, loss=math.nan)
+        yield lambda loss: bar.update(task, advance=1, loss=loss)
