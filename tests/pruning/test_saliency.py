@@ -1,0 +1,48 @@
+"""Saliencies, written out weight by weight."""
+
+import numpy as np
+import pytest
+from layers import layer, problem
+
+from secateur.errors import MissingDataError
+from secateur.plugins import saliencies, saliency
+
+WEIGHT = np.array([[1.0, -2.0], [0.5, 4.0]])
+X = np.array([[3.0, 0.0], [4.0, 1.0]])
+GRADIENTS = np.array([[[1.0, 1.0], [2.0, 0.0]], [[3.0, -1.0], [2.0, 0.0]]])
+FED = problem(
+    layer([[1, -2], [0, 4]], weight=WEIGHT),
+    activate=lambda: {"fc": X},
+    differentiate=lambda: {"fc": GRADIENTS},
+    find_saliency=lambda name: saliency(name).spec,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "scores"),
+    [
+        ("magnitude", [[1.0, 2.0], [0.5, 4.0]]),
+        ("activation", [[5.0, 2.0], [2.5, 4.0]]),
+        ("gradient", [[2.0, 0.0], [1.0, 0.0]]),
+        ("fisher", [[2.5, 2.0], [0.5, 0.0]]),
+    ],
+)
+def test_scores(name, scores):
+    assert FED.saliency(name)["fc"].tolist() == scores
+
+
+def test_activations_of_a_grouped_convolution_meet_their_own_channels():
+    grouped = layer(np.ones((2, 1, 3), int), groups=2)
+    images = np.array([[[3.0, 4.0], [6.0, 8.0]]])
+    fed = problem(grouped, activate=lambda: {"fc": images}, find_saliency=FED.find_saliency)
+    assert fed.saliency("activation")["fc"].tolist() == [[[5.0] * 3], [[10.0] * 3]]
+
+
+@pytest.mark.parametrize("name", ["activation", "gradient", "fisher"])
+def test_data_that_was_not_given_is_missed(name):
+    with pytest.raises(MissingDataError):
+        problem(layer([[1]]), find_saliency=FED.find_saliency).saliency(name)
+
+
+def test_all_of_them_are_registered():
+    assert {"magnitude", "activation", "gradient", "fisher"} <= set(saliencies())
