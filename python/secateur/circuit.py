@@ -8,6 +8,7 @@ declared range.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from secateur.analysis import RangeReport, analyze
+from secateur.certificate import Certificate
 from secateur.errors import ProofMismatchError, ShapeError, WidthError
 from secateur.lowering.backend import WIDTH_LIMIT, Backend, BackendCircuit, backend_named
 from secateur.lowering.cost import Cost, cost_of
@@ -104,6 +106,22 @@ class Circuit:
                 x,
                 lambda sample: self._integers(self.backend.simulate(self.compiled, sample)),
             )
+
+    @property
+    def certificate(self) -> Certificate:
+        """The proved range of every operation that was compiled, made anew."""
+        return Certificate.of(self.report.network)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write the parts of a server, a client and the network below `directory`.
+
+        Raises:
+            FileExistsError: `directory` holds something already.
+            OSError: it cannot be written; nothing is left behind.
+        """
+        from secateur import deployment  # a later stage, which is built on this one
+
+        deployment.save(self, directory)
 
     def _integers(self, decrypted: Any) -> Integers:
         """Read decrypted accumulators, one sample without batch axis, as the network does."""
