@@ -1,0 +1,123 @@
+"""The manifest: what belongs to a saved circuit, file by file, by hash.
+
+Every part carries a copy of the one manifest, so that a part proves its own files, and two
+parts are of one circuit exactly where their manifests are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from secateur.errors import FileFormatError, FileVersionError
+from secateur.files import whole_directory
+
+FORMAT = "secateur-circuit"
+VERSION = 1
+_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a saved circuit, its files read and their hashes checked.
+
+    Args:
+        circuit: hash of the manifest, which names the circuit.
+        backend: name of the backend that compiled it.
+        files: file name → content.
+    """
+
+    circuit: str
+    backend: str
+    files: Mapping[str, bytes]
+
+
+def write_parts(
+    directory: str | os.PathLike[str],
+    backend: Mapping[str, str],
+    parts: Mapping[str, Mapping[str, bytes]],
+) -> None:
+    """Write part → file name → content below `directory`, which appears whole or not at all.
+
+    Args:
+        directory: where to; must not exist, or be empty.
+        backend: name and version of the backend.
+        parts: the content.
+
+    Raises:
+        FileExistsError: `directory` holds something already.
+        OSError: it cannot be written.
+    """
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "secateur": version("secateur"),
+        "backend": dict(backend),
+        "parts": {
+            part: {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+            for part, files in parts.items()
+        },
+    }
+    with whole_directory(directory) as unfinished:
+        for part, files in parts.items():
+            (unfinished / part).mkdir()
+            (unfinished / part / _NAME).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+            for name, content in files.items():
+                (unfinished / part / name).write_bytes(content)
+
+
+def read_part(directory: str | os.PathLike[str], part: str) -> Part:
+    """Return the part called `part` that was saved in `directory`.
+
+    Raises:
+        FileFormatError: there is no such part, or a file of it is missing or was altered.
+        FileVersionError: it was saved by a later version of this library, or compiled by a
+            version of the backend that is not the one installed.
+    """
+    directory = Path(directory)
+    path = directory / _NAME
+    if not path.is_file():
+        below = " (its parts are directories of their own below it)" * (directory / part).is_dir()
+        raise _refused(directory, f"holds no part of a circuit{below}")
+    content = path.read_bytes()
+    try:
+        manifest = json.loads(content)
+        if manifest["format"] != FORMAT:
+            raise ValueError(f"its format is {manifest['format']!r}")
+        _check_version(path, "format", manifest["version"], VERSION)
+        backend, compiled_by = manifest["backend"]["name"], manifest["backend"]["version"]
+        hashes = {p: dict(files) for p, files in manifest["parts"].items()}
+    except FileVersionError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _refused(path, f"is truncated or is no manifest: {error}") from error
+    _check_version(path, backend, compiled_by, version(backend))
+    if part not in hashes or not all((directory / name).is_file() for name in hashes[part]):
+        raise _refused(
+            directory, f"is not the {part} part of a circuit, or files of it are missing"
+        )
+    files = {name: (directory / name).read_bytes() for name in hashes[part]}
+    for name, found in files.items():
+        if hashlib.sha256(found).hexdigest() != hashes[part][name]:
+            raise _refused(directory / name, "does not match its hash: it was altered or damaged")
+    return Part(hashlib.sha256(content).hexdigest(), backend, files)
+
+
+def _check_version(path: Path, what: str, found: object, known: object) -> None:
+    if found != known:
+        raise FileVersionError(
+            f"{path} is of {what} version {found}, this is version {known}; "
+            "compile and save the circuit again",
+            path=str(path),
+            version=found,
+            known=known,
+        )
+
+
+def _refused(path: Path, problem: str) -> FileFormatError:
+    return FileFormatError(f"{path} {problem}", path=str(path), problem=problem)
