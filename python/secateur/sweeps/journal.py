@@ -124,19 +124,23 @@ class Journal:
             ) from error
 
     def close(self) -> None:
-        """Close the file, which lets go of its lock."""
+        """Let go of the lock and close the file."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._close()
+
+    def _close(self) -> None:
         self._file.close()
         self._reader.close()
 
 
-# The lock belongs to the open file, which a forked worker inherits: without this, a worker
-# that outlives a killed driver would keep its journal locked.
+# The lock belongs to the open file, which a forked worker inherits: if the worker did not
+# close it, it would keep the journal of a killed driver locked for as long as it lives.
 _OPEN: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:
     for journal in _OPEN:
-        journal.close()
+        journal._close()
 
 
 os.register_at_fork(after_in_child=_close_in_child)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Mapping
@@ -57,7 +58,8 @@ def _describe(evaluate: Any) -> Any:
         return [_describe(evaluate.func), {str(n): _content(v) for n, v in bound.items()}]
     if hasattr(evaluate, "__qualname__"):
         return _name(evaluate)
-    return [_name(type(evaluate)), _content(evaluate)]
+    fields = dataclasses.fields(evaluate) if dataclasses.is_dataclass(evaluate) else ()
+    return [_name(type(evaluate)), {f.name: _content(getattr(evaluate, f.name)) for f in fields}]
 
 
 def _content(value: Any) -> Any:

@@ -1,0 +1,217 @@
+import json
+import resource
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secateur.errors import JournalError, JournalLockedError, JournalWriteError
+from secateur.sweeps.journal import FORMAT, Journal, Recorded
+from secateur.sweeps.points import identity
+from secateur.sweeps.records import Failure, Outcome, Record
+
+FINGERPRINT = {"evaluate": "digits.evaluate", "secateur": "0.1.0"}
+FROZEN = Path(__file__).parent / "journal-of-format-1.jsonl"
+
+
+def record(n, value=None, failure=None):
+    point = {"n": n}
+    values = {} if failure else {"value": n * n if value is None else value}
+    return Record(n, identity(point, {}), point, {}, Outcome(values, 0.25, failure))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "runs.jsonl"
+
+
+@pytest.fixture
+def written(path):
+    """A journal of three records, closed."""
+    journal = Journal(path, FINGERPRINT)
+    for n in range(3):
+        journal.append(record(n))
+    journal.close()
+    return path
+
+
+def test_what_is_appended_is_read_back(written):
+    assert list(Recorded(written)) == [record(n) for n in range(3)]
+
+
+def test_it_is_there_before_the_journal_is_closed(path):
+    journal = Journal(path, FINGERPRINT)
+    assert list(Recorded(path)) == []
+    journal.append(record(7))
+    assert list(Recorded(path)) == [record(7)]
+    journal.close()
+
+
+def test_every_line_is_json_and_the_first_is_the_fingerprint(written):
+    first, *rest = [json.loads(line) for line in written.read_text().splitlines()]
+    assert first["sweep"] == FINGERPRINT
+    assert first["format"] == FORMAT
+    assert [line["values"] for line in rest] == [{"value": n * n} for n in range(3)]
+
+
+def test_find_gives_the_last_record_of_earlier_runs(written):
+    journal = Journal(written, FINGERPRINT)
+    assert journal.find(record(1).key) == record(1)
+    assert journal.find(record(9).key) is None
+    journal.append(record(1, value=-1))
+    journal.append(record(9))
+    assert journal.find(record(9).key) is None
+    journal.close()
+    journal = Journal(written, FINGERPRINT)
+    assert journal.find(record(1).key) == record(1, value=-1)
+    assert journal.find(record(9).key) == record(9)
+    journal.close()
+
+
+def test_failures_survive(path):
+    failed = record(1, failure=Failure("ValueError", "b is 3", "Traceback …"))
+    journal = Journal(path, FINGERPRINT)
+    journal.append(failed)
+    journal.close()
+    assert list(Recorded(path)) == [failed]
+
+
+@given(st.data())
+def test_a_torn_tail_costs_its_record_alone(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("torn") / "runs.jsonl"
+    journal = Journal(path, FINGERPRINT)
+    for n in range(3):
+        journal.append(record(n))
+    journal.close()
+    whole = path.read_bytes()
+    kept = data.draw(st.integers(0, len(whole)))
+    path.write_bytes(whole[:kept])
+    complete = max(whole[:kept].count(b"\n") - 1, 0)
+
+    journal = Journal(path, FINGERPRINT)
+    assert [journal.find(record(n).key) for n in range(3)] == [
+        record(n) if n < complete else None for n in range(3)
+    ]
+    for n in range(complete, 3):
+        journal.append(record(n))
+    journal.close()
+    assert path.read_bytes() == whole
+
+
+def test_a_reader_ignores_a_torn_tail_and_leaves_it(written):
+    with written.open("ab") as file:
+        file.write(b'{"index": 3, "ke')
+    before = written.read_bytes()
+    assert len(list(Recorded(written))) == 3
+    assert written.read_bytes() == before
+
+
+def test_a_damaged_line_is_named(written):
+    lines = written.read_text().splitlines(keepends=True)
+    lines[2] = lines[2][:20] + "\n"
+    written.write_text("".join(lines))
+    for read in (lambda: list(Recorded(written)), lambda: Journal(written, FINGERPRINT)):
+        with pytest.raises(JournalError, match=r"line 3 is damaged.*delete that line") as caught:
+            read()
+        assert caught.value.line == 3
+    written.write_text("".join(lines[:2] + lines[3:]))
+    assert len(list(Recorded(written))) == 2
+
+
+def test_a_journal_of_another_sweep_is_refused_with_the_difference(written):
+    before = written.read_bytes()
+    with pytest.raises(
+        JournalError, match=r"evaluate was 'digits.evaluate', is 'cifar.evaluate'"
+    ) as caught:
+        Journal(written, {**FINGERPRINT, "evaluate": "cifar.evaluate"})
+    assert "secateur" not in caught.value.difference
+    assert written.read_bytes() == before
+    Journal(written, FINGERPRINT).close()
+
+
+def test_a_newer_journal_is_refused(written):
+    text = written.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT + 1}')
+    written.write_text(text)
+    for read in (lambda: list(Recorded(written)), lambda: Journal(written, FINGERPRINT)):
+        with pytest.raises(JournalError, match=r"format 2; this library reads up to 1: upgrade"):
+            read()
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello\n", b"hello", b"{}\n", b"\x80\x00\n", b'["journal"]\n']
+)
+def test_a_file_that_is_no_journal_is_left_alone(path, content):
+    path.write_bytes(content)
+    with pytest.raises(JournalError, match=r"no journal of a sweep"):
+        Journal(path, FINGERPRINT)
+    assert path.read_bytes() == content
+
+
+def test_the_frozen_journal_of_format_1_stays_readable():
+    ok, failed = Recorded(FROZEN)
+    assert ok.point == {"strategy": "magnitude", "bits": 4, "seed": 0}
+    assert ok.values == {"accuracy": 0.875, "complexity": 1.5e9, "backend": "concrete-numpy"}
+    assert ok.provenance == {"secateur": "0.1.0"}
+    assert failed.outcome.failure.type == "ValueError"
+
+
+def test_two_sweeps_never_write_one_journal(path):
+    journal = Journal(path, FINGERPRINT)
+    with pytest.raises(JournalLockedError, match=r"written by another sweep"):
+        Journal(path, FINGERPRINT)
+    journal.close()
+    Journal(path, FINGERPRINT).close()
+
+
+def test_another_process_finds_it_locked(path):
+    journal = Journal(path, FINGERPRINT)
+    program = f"""
+        from secateur.errors import JournalLockedError
+        from secateur.sweeps.journal import Journal
+        try:
+            Journal({str(path)!r}, {FINGERPRINT})
+        except JournalLockedError:
+            print("locked")
+    """
+    run = [sys.executable, "-c", textwrap.dedent(program)]
+    assert subprocess.run(run, capture_output=True, text=True).stdout == "locked\n"
+    journal.close()
+    assert subprocess.run(run, capture_output=True, text=True).stdout == ""
+
+
+@pytest.mark.parametrize("where", ["missing/runs.jsonl", "."])
+def test_a_place_that_cannot_be_written_is_named(tmp_path, where):
+    with pytest.raises(JournalWriteError, match=r"cannot be opened for writing"):
+        Journal(tmp_path / where, FINGERPRINT)
+
+
+def test_a_full_disk_leaves_whole_records(path):
+    """Python ignores the limit's signal, so that the write fails as on a full disk."""
+    journal = Journal(path, FINGERPRINT)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    written = 0
+
+    def fill():
+        nonlocal written
+        for n in range(100):
+            journal.append(record(n))
+            written += 1
+
+    try:
+        with pytest.raises(JournalWriteError, match=r"File too large.*make room and run") as caught:
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    journal.close()
+    assert caught.value.path == str(path)
+    assert 0 < written < 100
+    assert list(Recorded(path)) == [record(n) for n in range(written)]
+    journal = Journal(path, FINGERPRINT)
+    journal.append(record(written))
+    journal.close()
+    assert len(list(Recorded(path))) == written + 1
