@@ -218,9 +218,7 @@ def _load(entry_point: EntryPoint) -> Plugin:
     # A module that calls sys.exit() on import must not end its host.
     except (Exception, SystemExit) as error:
         status: Literal["broken", "incompatible"] = (
-            "incompatible"
-            if isinstance(error, pluggy.PluginValidationError | _ForeignSpecError)
-            else "broken"
+            "incompatible" if isinstance(error, pluggy.PluginValidationError) else "broken"
         )
         wrapped = PluginError(
             f"plugin {entry_point.name!r} of {name} {number} is {status}: "
@@ -236,32 +234,29 @@ def _load(entry_point: EntryPoint) -> Plugin:
     return Plugin(entry_point.name, name, number, "loaded", *offered)
 
 
-class _ForeignSpecError(TypeError):
-    """A hook yielded something that is not a spec."""
-
-
 def _offers(
     entry_point: EntryPoint,
 ) -> tuple[tuple[StrategySpec, ...], tuple[SaliencySpec, ...]]:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(Hooks)
-    manager.register(entry_point.load(), name=entry_point.name)
+    plugin = entry_point.load()
+    manager.register(plugin, name=entry_point.name)
     # A misspelled hook has no specification and would be silent for ever.
     manager.check_pending()
     return (
-        _collect(manager.hook.secateur_strategies, StrategySpec),
-        _collect(manager.hook.secateur_saliencies, SaliencySpec),
+        _collect(plugin, manager.hook.secateur_strategies, StrategySpec),
+        _collect(plugin, manager.hook.secateur_saliencies, SaliencySpec),
     )
 
 
-def _collect(hook: pluggy.HookCaller, kind: type[Spec]) -> tuple[Spec, ...]:
-    specs = [spec for result in hook() for spec in result]
+def _collect(plugin: object, hook: pluggy.HookCaller, kind: type[Spec]) -> tuple[Spec, ...]:
+    specs = tuple(spec for result in hook() for spec in result)
     for spec in specs:
         if not isinstance(spec, kind):
-            raise _ForeignSpecError(
-                f"hook {hook.name} yields {spec!r}, expected {kind.__name__} of this version"
+            raise pluggy.PluginValidationError(
+                plugin, f"hook {hook.name} yields {spec!r}, expected this version's {kind.__name__}"
             )
-    return tuple(specs)
+    return specs
 
 
 def _disabled(*names: str) -> bool:

@@ -75,7 +75,7 @@ def test_channels_that_are_added_go_together():
     assert (masks["linear4"] == stays).all()
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", sorted(EXAMPLES.keys() - {"reshaped"}))  # (2, 3) needs all six
 def test_what_goes_can_be_shrunk_away(name):
     network = example(name, seed=1)
     small = shrink(prune(network, "structured", sparsity=0.6))

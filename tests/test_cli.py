@@ -1,0 +1,43 @@
+"""The command line prints what the library knows, for people and as JSON."""
+
+import json
+from importlib.metadata import version
+
+import pytest
+from click.testing import CliRunner
+
+from secateur.cli import main
+from secateur.plugins import SALIENCIES, STRATEGIES
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def test_strategies_are_listed_with_their_origin():
+    lines = run("strategies").splitlines()
+    assert lines[0].split() == ["name", "distribution", "version", "status", "summary"]
+    for spec in STRATEGIES:
+        (line,) = [x for x in lines if x.startswith(spec.name + " ") and spec.summary in x]
+        assert line.split()[1:4] == ["secateur", version("secateur"), "ok"]
+
+
+def test_and_as_json():
+    listed = json.loads(run("strategies", "--json"))
+    assert [s["name"] for s in listed["strategies"]] == [s.name for s in STRATEGIES]
+    assert [s["name"] for s in listed["saliencies"]] == [s.name for s in SALIENCIES]
+    assert listed["plugins"] == []
+
+
+@pytest.mark.parametrize("spec", STRATEGIES, ids=lambda s: s.name)
+def test_one_strategy_shows_its_options(spec):
+    told = json.loads(run("strategies", spec.name, "--json"))
+    assert [o["option"] for o in told["options"]] == list(spec.options.__dataclass_fields__)
+    shown = run("strategies", spec.name)
+    assert all(o["doc"] in shown for o in told["options"])
+
+
+def test_an_unknown_strategy_ends_with_its_message_and_status_1():
+    assert "did you mean magnitude?" in run("strategies", "magnitud", status=1)
