@@ -5,10 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 
 from networks import EXAMPLES, example, inputs, networks, with_input
 from secateur.certificate import Certificate, Difference, verify
+from secateur.cli import main
 from secateur.errors import FileFormatError, FileVersionError
 from secateur.storage import load, save
 
@@ -170,3 +172,48 @@ class TestVerify:
     def test_the_verdict_on_a_true_certificate_says_so(self):
         network = example("pooled")
         assert str(verify(Certificate.of(network), network)) == "the certificate holds"
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def verify_files(self, tmp_path):
+        """Run `secateur verify` on a certificate and a network; return status and output."""
+
+        def run(certificate, network, *options):
+            certificate.save(tmp_path / "c.json")
+            save(network, tmp_path / "n.safetensors")
+            files = [str(tmp_path / name) for name in ("c.json", "n.safetensors")]
+            result = CliRunner().invoke(main, ["verify", *files, *options])
+            return result.exit_code, result.output
+
+        return run
+
+    def test_a_true_certificate_ends_with_status_0(self, verify_files):
+        network = example("mlp")
+        assert verify_files(Certificate.of(network), network) == (0, "the certificate holds\n")
+
+    def test_a_false_one_ends_with_status_3_and_where(self, verify_files):
+        network = example("mlp")
+        lie = forged(Certificate.of(network), "linear0", bits=1)
+        status, output = verify_files(lie, network)
+        assert status == 3
+        assert output.startswith("layer 'linear0': bits is certified as 1, but is ")
+
+    def test_json_says_the_same(self, verify_files):
+        network = example("mlp")
+        lie = forged(Certificate.of(network), "linear0", bits=1)
+        status, output = verify_files(lie, network, "--json")
+        verdict = json.loads(output)
+        assert status == 3
+        assert verdict["holds"] is False
+        assert verdict["differences"][0]["layer"] == "linear0"
+        assert verdict["differences"][0]["certified"] == 1
+        assert json.loads(verify_files(Certificate.of(network), network, "--json")[1])["holds"]
+
+    def test_a_damaged_file_ends_with_status_1_and_its_name(self, tmp_path):
+        Certificate.of(example("mlp")).save(tmp_path / "c.json")
+        (tmp_path / "n.safetensors").write_bytes(b"nothing")
+        files = [str(tmp_path / name) for name in ("c.json", "n.safetensors")]
+        result = CliRunner().invoke(main, ["verify", *files])
+        assert result.exit_code == 1
+        assert "n.safetensors is truncated" in result.output

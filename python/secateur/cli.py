@@ -1,16 +1,19 @@
 """The command line: a thin shell over the library.
 
 Results go to stdout, everything else to stderr; `--json` prints the same as one JSON value.
-An error of the library ends with its message and status 1, a misused command with status 2.
+An error of the library ends with its message and status 1, a misused command with status 2,
+a certificate that does not hold with status 3.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from secateur import plugins
+from secateur import certificate as certificates
+from secateur import plugins, storage
 from secateur.errors import MissingExtraError, SecateurError
 from secateur.pruning.options import describe
 
@@ -74,6 +77,22 @@ def strategies(name: str | None, as_json: bool) -> None:
         if plugin["status"] != "loaded":
             click.echo("\n{distribution} {version} is {status}".format(**plugin), nl=False)
             click.echo(f": {plugin['error']}" if plugin["error"] else "")
+
+
+@main.command()
+@click.argument("certificate", type=click.Path(exists=True, dir_okay=False))
+@click.argument("network", type=click.Path(exists=True, dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def verify(certificate: str, network: str, as_json: bool) -> None:
+    """Compute all that CERTIFICATE says of NETWORK again, and say where they differ."""
+    certified = certificates.Certificate.load(certificate)
+    verdict = certificates.verify(certified, storage.load(network))
+    if as_json:
+        click.echo(json.dumps({"holds": verdict.holds, **asdict(verdict)}, indent=2))
+    else:
+        click.echo(verdict)
+    if not verdict.holds:
+        raise SystemExit(3)
 
 
 def _offers(registered: Iterable[plugins.Registered[Any]]) -> list[dict[str, Any]]:
