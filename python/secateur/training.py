@@ -115,7 +115,7 @@ def fit(
         divergence = nn.functional.kl_div(
             (output / temperature).log_softmax(1), soft[index], reduction="batchmean"
         )
-        return torch.lerp(hard, temperature**2 * divergence, teacher_weight)
+        return torch.lerp(hard, torch.mul(divergence, temperature**2), teacher_weight)
 
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
     batches = max(1, math.ceil(len(x) / batch_size) - (len(x) % batch_size == 1))

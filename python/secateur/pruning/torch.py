@@ -1,4 +1,4 @@
-"""Pruning while a torch model trains: masks that follow the weights, and codes proved at the end."""
+"""Pruning a torch model as it trains: masks that follow the weights, final codes proved."""
 
 from __future__ import annotations
 

@@ -21,13 +21,19 @@ from secateur.quantization.quantizers import activation_quantizer, quantized_lay
 
 _MOST_BITS = 16
 #: Values that a quantiser's first scale is fitted to; more of them change nothing.
-_VALUES = 1 << 16
+_VALUES = 1 << 14
 
 _NON_NEGATIVE = frozenset({"abs", "hardsigmoid", "relu", "sigmoid", "softplus"})
 _NON_DECREASING = frozenset(
     {"celu", "elu", "hardsigmoid", "hardtanh", "leaky_relu", "logsigmoid", "relu"}
     | {"selu", "sigmoid", "softplus", "softsign", "tanh"}
 )
+_DROPOUTS = {
+    nn.functional.dropout: nn.Dropout,
+    nn.functional.dropout2d: nn.Dropout2d,
+    nn.functional.dropout3d: nn.Dropout3d,
+    nn.functional.alpha_dropout: nn.AlphaDropout,
+}
 
 
 def quantize(
@@ -89,6 +95,7 @@ def quantize(
 
     _check_weights(model)
     traced = t.symbolic_trace(model)
+    _modularize_dropout(traced)
     _activate_before_pooling(t.trace(traced, shape))
     _quantize_input(traced, samples, widths["input_bits"])
     plan = _Plan(t.trace(traced, shape))
@@ -188,7 +195,18 @@ class _Plan:
             case t.Rescale(factor, offset):
                 kept = states[0].non_negative and factor >= 0 and offset >= 0
                 return _State(non_negative=kept)
+            case t.View() | t.Permute() if self._mixes_floats(node, part, states[0]):
+                return self._need(node, states[0], narrow=False)
         return states[0]
+
+    def _mixes_floats(self, node: t.Node, part: t.Part, state: _State) -> bool:
+        """Whether channels of different scale would lose their axis, short of the output."""
+        before = self._nodes[node.sources[0]].shape
+        if isinstance(part, t.Permute):
+            mixes = part.axes[0] != 0
+        else:
+            mixes = before[0] != node.shape[0] and len(node.shape) > 1
+        return mixes and state.grid is None and any(u.op != "output" for u in node.call.users)
 
     def _need(self, node: t.Node, state: _State, narrow: bool) -> _State:
         """Return the state of codes that `node` reads, with a quantiser planned if need be."""
@@ -221,6 +239,21 @@ class _Plan:
         planned.reads += [(source, node.call) for source in dict.fromkeys(node.sources)]
         self.quantizers.append(planned)
         return _State(planned, non_negative=non_negative)
+
+
+def _modularize_dropout(traced: GraphModule) -> None:
+    """Replace dropout functions by modules; traced, a function never learns of evaluation mode."""
+    for call in traced.graph.nodes:
+        if call.op == "call_function" and call.target in _DROPOUTS:
+            p = call.kwargs.get("p", call.args[1] if len(call.args) > 1 else 0.5)
+            _set_module(traced, call.name, _DROPOUTS[call.target](p))
+            call.op, call.target, call.args, call.kwargs = (
+                "call_module",
+                call.name,
+                call.args[:1],
+                {},
+            )
+    traced.recompile()
 
 
 def _activate_before_pooling(nodes: Sequence[t.Node]) -> None:

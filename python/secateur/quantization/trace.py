@@ -165,8 +165,12 @@ class Node:
 
 class _Tracer(Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        library = m.__module__.startswith(("torch.nn.", "brevitas."))
-        return library and not isinstance(m, nn.Sequential)
+        return _is_leaf(m)
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    library = module.__module__.startswith(("torch.nn.", "brevitas."))
+    return library and not isinstance(module, nn.Sequential)
 
 
 class _ShapeRecorder(Interpreter):
@@ -201,6 +205,8 @@ def symbolic_trace(model: nn.Module) -> GraphModule:
         UnsupportedModuleError: its forward depends on values, so that no graph describes it.
     """
     tracer = _Tracer()
+    if _is_leaf(model):
+        model = nn.Sequential(model)
     try:
         graph = tracer.trace(model)
     except (TraceError, TypeError) as error:
@@ -244,17 +250,17 @@ def _nodes(traced: GraphModule, shapes: Mapping[Call, Shape]) -> tuple[Node, ...
     nodes = []
     for call in traced.graph.nodes:
         # Sizes and the numbers made from them are no data.
-        if call.op != "output" and call not in shapes:
+        if call.op not in ("call_module", "output") and call not in shapes:
             continue
         name = str(call.target) if call.op == "call_module" else call.name
         calls[name] += 1
         if calls[name] > 1:
             name = f"{name}.{calls[name]}"
         sources = _tensor_arguments(call, shapes)
+        parts = _parts(name, call, modules, [shapes[s] for s in sources])
         shape = shapes[call] if call in shapes else shapes[sources[0]]
         if shape[:1] != (_EXAMPLES,):
             raise _unsupported(name, f"its result {shape} has lost the batch axis", call.target)
-        parts = _parts(name, call, modules, [shapes[s] for s in sources])
         nodes.append(Node(name, parts, sources, shape[1:], call))
     return tuple(nodes)
 
@@ -370,11 +376,9 @@ def _per_axis(value: int | Sequence[int], axes: int) -> Shape:
     return (value,) * axes if isinstance(value, int) else tuple(value) * (axes // len(tuple(value)))
 
 
-def _windows(
-    name: str, module: Any, sources: list[Shape], *plain: str
-) -> tuple[Shape, Shape, Shape]:
-    for option in plain:
-        if getattr(module, option, False) not in (False, None, 1):
+def _windows(name: str, module: Any, sources: list[Shape]) -> tuple[Shape, Shape, Shape]:
+    for option, plain in (("ceil_mode", False), ("return_indices", False), ("dilation", 1)):
+        if getattr(module, option, plain) not in (plain, (plain,) * (len(sources[0]) - 2)):
             setting = f"{option}={getattr(module, option)}"
             raise _unsupported(name, f"pooling with {setting} is not supported", setting)
     axes = len(sources[0]) - 2
@@ -383,11 +387,11 @@ def _windows(
 
 
 def _max_pool(name: str, module: nn.Module, sources: list[Shape]) -> tuple[Part, ...]:
-    return (PoolMax(*_windows(name, module, sources, "dilation", "ceil_mode", "return_indices")),)
+    return (PoolMax(*_windows(name, module, sources)),)
 
 
 def _average_pool(name: str, module: Any, sources: list[Shape]) -> tuple[Part, ...]:
-    kernel, stride, padding = _windows(name, module, sources, "ceil_mode")
+    kernel, stride, padding = _windows(name, module, sources)
     if any(padding) and not module.count_include_pad:
         raise _unsupported(
             name, "averages that leave padding out have no common divisor", "count_include_pad"
