@@ -21,14 +21,14 @@ from numpy.typing import ArrayLike
 
 from secateur.analysis import RangeReport, analyze
 from secateur.certificate import Certificate
-from secateur.errors import ProofMismatchError, ShapeError, WidthError
-from secateur.lowering.backend import WIDTH_LIMIT, Backend, BackendCircuit, backend_named
+from secateur.errors import ShapeError
+from secateur.lowering.backend import Backend, BackendCircuit, backend_named
+from secateur.lowering.checks import check_agreement, check_widths
 from secateur.lowering.cost import Cost, cost_of
-from secateur.lowering.proof import Proof, declare, prove
+from secateur.lowering.proof import declare, prove
 from secateur.lowering.trace import Lowered
 from secateur.narrowing import narrow
 from secateur.network import Network
-from secateur.ranges import Range, Ranges, Width
 from secateur.tables import Integers
 
 
@@ -215,9 +215,9 @@ def compile(
         tracing = target.trace(lowered.function(), {"x": sample})
     with _timed(timings, "prove"):
         proof = prove(tracing.graph, {"x": box}, lowered.joined)
-        _compare(report, lowered.nodes, proof)
+        check_agreement(report, lowered.nodes, proof)
         declared = declare(tracing.graph, proof)
-        _check_widths(report, lowered.nodes, declared)
+        check_widths(report, lowered.nodes, declared)
     options = {"p_error": p_error, "global_p_error": global_p_error, **(configuration or {})}
     with _timed(timings, "compile"):
         compiled = target.compile(tracing, declared, options)
@@ -231,56 +231,3 @@ def cost(network: Network, backend: str | None = None, **options: Any) -> Cost:
     No key is made: small networks take less than a second.
     """
     return compile(network, backend, **options).cost
-
-
-def _compare(report: RangeReport, nodes: Mapping[str, Any], proof: Proof) -> None:
-    """Raise unless the ranges of the traced graph are those of the network, channel by channel."""
-    for name, node in nodes.items():
-        if node not in proof:
-            continue  # fused into a later table
-        of_graph = proof[node]
-        of_network = report[name].ranges
-        for side in ("low", "high"):
-            differs = getattr(of_graph, side) != getattr(of_network, side)
-            if differs.any():
-                at = tuple(int(i) for i in np.argwhere(differs)[0])
-                ends = [
-                    Range(int(r.low[at]), int(r.high[at]))
-                    for r in (
-                        of_graph,
-                        Ranges(
-                            *np.broadcast_arrays(of_network.low, of_network.high, of_graph.low)[:2]
-                        ),
-                    )
-                ]
-                raise ProofMismatchError(
-                    f"layer {name!r}, channel {at[0]}: the traced graph has {ends[0]}, the "
-                    f"network {ends[1]}; please report this",
-                    layer=name,
-                    channel=at[0],
-                    graph=ends[0],
-                    network=ends[1],
-                )
-
-
-def _check_widths(
-    report: RangeReport, nodes: Mapping[str, Any], declared: Mapping[Any, tuple[int, int]]
-) -> None:
-    """Raise where an operation is declared wider than a lookup takes."""
-    for name, node in nodes.items():
-        low, high = declared.get(node, (0, 0))
-        kind: Width = "signed" if low < 0 else "unsigned"
-        bits = Range(low, high).bits(kind)
-        if bits <= WIDTH_LIMIT:
-            continue
-        per_channel = report[name].channels.bits("signed" if low < 0 else "unsigned")
-        channels = np.flatnonzero(per_channel > WIDTH_LIMIT).tolist()
-        raise WidthError(
-            f"layer {name!r} needs {bits} bits, {bits - WIDTH_LIMIT} more than the "
-            f"{WIDTH_LIMIT} of a lookup, in channels {channels}; "
-            f'secateur.prune(network, "accumulator", bits={WIDTH_LIMIT}) repairs it',
-            layer=name,
-            channels=channels,
-            bits=bits,
-            limit=WIDTH_LIMIT,
-        )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, Protocol, cast
 
-from secateur.errors import MissingExtraError
+from secateur.errors import ArgumentError, MissingExtraError
 from secateur.tables import Integers
 
 BackendName = Literal["concrete-numpy", "concrete-python"]
@@ -105,11 +105,16 @@ def backend_named(name: str | None = None) -> Backend:
 
     Raises:
         MissingExtraError: it is not installed, or none is.
-        ValueError: there is no backend of that name.
+        ArgumentError: there is no backend of that name.
     """
     known = ("concrete-numpy", "concrete-python")
     if name is not None and name not in known:
-        raise ValueError(f"no backend is named {name!r}; there are {' and '.join(known)}")
+        raise ArgumentError(
+            f"no backend is named {name!r}; there are {' and '.join(known)}",
+            argument="backend",
+            value=name,
+            expected=known,
+        )
     for candidate in known if name is None else (name,):
         try:
             return _load(cast(BackendName, candidate))

@@ -1,0 +1,77 @@
+"""What has to hold before a network's traced graph is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from secateur.analysis import RangeReport
+from secateur.errors import ProofMismatchError, WidthError
+from secateur.lowering.backend import WIDTH_LIMIT
+from secateur.lowering.proof import Proof
+from secateur.ranges import Range, Ranges, Width
+
+
+def check_agreement(report: RangeReport, nodes: Mapping[str, Any], proof: Proof) -> None:
+    """Raise `ProofMismatchError` unless graph and network have the same ranges, all of them.
+
+    The analysis knows operations, the proof knows what they became in the traced graph: a
+    second pair of eyes.
+
+    Args:
+        report: the analysis of the network.
+        nodes: operation name → node that holds its result.
+        proof: node → range; a node may have been fused into a later table.
+    """
+    for name, node in nodes.items():
+        if node not in proof:
+            continue
+        traced, shape = proof[node], report[name].shape
+        known = report[name].ranges
+        analysed = Ranges(*(np.broadcast_to(side, shape) for side in (known.low, known.high)))
+        differs = (traced.low != analysed.low) | (traced.high != analysed.high)
+        if differs.any():
+            at = tuple(int(i) for i in np.argwhere(differs)[0])
+            raise ProofMismatchError(
+                f"layer {name!r}, channel {at[0]}: the traced graph has {traced[at]}, "
+                f"the network {analysed[at]}; this is a defect, please report it",
+                layer=name,
+                channel=at[0],
+                graph=traced[at],
+                network=analysed[at],
+            )
+
+
+def check_widths(
+    report: RangeReport, nodes: Mapping[str, Any], declared: Mapping[Any, tuple[int, int]]
+) -> None:
+    """Raise `WidthError` where an operation is declared wider than a lookup takes.
+
+    Args:
+        report: the analysis of the network; tells the channels to blame.
+        nodes: operation name → node that holds its result.
+        declared: node → range that the backend is to give it a width for.
+    """
+    for name, node in nodes.items():
+        declared_range = Range(*declared.get(node, (0, 0)))
+        kind: Width = "signed" if declared_range.low < 0 else "unsigned"
+        bits = declared_range.bits(kind)
+        if bits <= WIDTH_LIMIT:
+            continue
+        over = np.flatnonzero(report[name].channels.bits(kind) > WIDTH_LIMIT).tolist()
+        raise WidthError(
+            f"layer {name!r} needs {bits} bits, {bits - WIDTH_LIMIT} more than the "
+            f"{WIDTH_LIMIT} of a lookup, for channels {_listed(over)}; nothing was compiled; "
+            f'secateur.prune(network, "accumulator", bits={WIDTH_LIMIT}) makes it fit',
+            layer=name,
+            channels=tuple(over),
+            bits=bits,
+            limit=WIDTH_LIMIT,
+        )
+
+
+def _listed(channels: list[int], most: int = 8) -> str:
+    shown = ", ".join(map(str, channels[:most]))
+    return f"{shown} and {len(channels) - most} more" if len(channels) > most else shown
