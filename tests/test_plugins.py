@@ -217,7 +217,7 @@ def test_a_plugin_without_hooks_is_loaded_and_offers_nothing(site):
 def test_metadata_may_be_missing(site):
     site.install("headless", GOOD.format(name="headless"))
     (site.path / "headless-1.0.dist-info" / "METADATA").unlink()
-    assert plugins.strategy("headless").distribution == "unknown distribution"
+    assert plugins.strategy("headless").distribution == "unknown name"
 
 
 def test_importing_the_library_loads_no_plugin_and_no_torch(site):

@@ -208,9 +208,7 @@ def _find(
 
 def _load(entry_point: EntryPoint) -> Plugin:
     """Load one plugin by itself, in a manager of its own, and keep whatever it raises."""
-    dist = entry_point.dist
-    name = (dist and dist.metadata["Name"]) or "unknown distribution"
-    number = (dist and dist.metadata["Version"]) or "unknown version"
+    name, number = (_metadata(entry_point, field) for field in ("Name", "Version"))
     if _disabled(name, entry_point.name):
         return Plugin(entry_point.name, name, number, "disabled")
     try:
@@ -232,6 +230,11 @@ def _load(entry_point: EntryPoint) -> Plugin:
         _log.warning("%s", wrapped)
         return Plugin(entry_point.name, name, number, status, error=wrapped)
     return Plugin(entry_point.name, name, number, "loaded", *offered)
+
+
+def _metadata(entry_point: EntryPoint, field: str) -> str:
+    dist = entry_point.dist
+    return dist.metadata[field] if dist and field in dist.metadata else f"unknown {field.lower()}"
 
 
 def _offers(

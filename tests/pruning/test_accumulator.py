@@ -28,27 +28,28 @@ def fits(low, high, bits, budget):
 
 
 def most_saliency(drawn, channel, bits, budget):
-    """The greatest kept saliency over all masks of one channel; None where none fits."""
+    """The greatest kept saliency over all masks of one channel that fit."""
     low, high = drawn.low.ravel(), drawn.high.ravel()
-    best = None
+    best = 0
     for kept in itertools.product([0, 1], repeat=drawn.shape[1]):
         kept = np.array(kept) & drawn.mask[channel]
         ends = extremes(drawn.codes[channel] * kept, low, high, int(drawn.bias[channel]))
         if fits(*ends, bits, budget):
-            best = max(best or 0, int((np.abs(drawn.weight[channel]) * kept).sum()))
+            best = max(best, int((np.abs(drawn.weight[channel]) * kept).sum()))
     return best
 
 
 @pytest.mark.parametrize("budget", ["span", "signed"])
 @given(drawn=small_layers(), bits=st.integers(1, 8))
 def test_no_mask_within_the_width_keeps_more(budget, drawn, bits):
-    best = [most_saliency(drawn, c, bits, budget) for c in range(len(drawn.codes))]
-    if None in best:
-        with pytest.raises(InfeasibleError, match="layer 'fc'") as caught:
+    too_wide = [c for c, b in enumerate(drawn.bias.tolist()) if not fits(b, b, bits, budget)]
+    if too_wide:
+        with pytest.raises(InfeasibleError, match="layer 'fc': channel") as caught:
             apply_strategy(problem(drawn), "accumulator", bits=bits, budget=budget)
-        assert (caught.value.layer, best[caught.value.channel]) == ("fc", None)
+        assert (caught.value.layer, caught.value.channel) == ("fc", too_wide[0])
         return
     kept = apply_strategy(problem(drawn), "accumulator", bits=bits, budget=budget)["fc"]
+    best = [most_saliency(drawn, c, bits, budget) for c in range(len(drawn.codes))]
     assert (np.abs(drawn.weight) * kept).sum(axis=1).tolist() == best
 
 
