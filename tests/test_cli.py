@@ -1,6 +1,8 @@
 """The command line prints what the library knows, for people and as JSON."""
 
 import json
+import subprocess
+import sys
 from importlib.metadata import version
 
 import pytest
@@ -41,3 +43,12 @@ def test_one_strategy_shows_its_options(spec):
 
 def test_an_unknown_strategy_ends_with_its_message_and_status_1():
     assert "did you mean magnitude?" in run("strategies", "magnitud", status=1)
+
+
+def test_without_click_the_extra_that_brings_it_is_named():
+    script = "import sys; sys.modules['click'] = None; import secateur.cli"
+    failed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert "MissingExtraError: the command line needs click" in failed.stderr
+    assert 'pip install "secateur[cli]"' in failed.stderr

@@ -53,10 +53,13 @@ def keep_largest(scores: Floats, mask: Mask, sparsity: float) -> Mask:
         array([ True, False,  True, False])
     """
     removed = round(sparsity * scores.size)
+    if not removed:
+        return mask
     ranked = np.where(mask, scores, -np.inf).ravel()
-    kept = np.ones(scores.size, bool)
-    # Reversed, so that the stable sort meets the later of two equal entries first.
-    kept[scores.size - 1 - np.argsort(ranked[::-1], kind="stable")[:removed]] = False
+    edge = np.partition(ranked, removed - 1)[removed - 1]
+    kept = ranked > edge
+    ties = np.flatnonzero(ranked == edge)
+    kept[ties[: scores.size - removed - np.count_nonzero(kept)]] = True
     return kept.reshape(scores.shape) & mask
 
 
