@@ -202,6 +202,6 @@ class TestRefuses:
             def forward(self, x):
                 return self.cell["gru"](x)[0]
 
-        with pytest.raises(UnsupportedModuleError, match="'cell.gru'") as caught:
+        with pytest.raises(UnsupportedModuleError, match=r"'cell\.gru'") as caught:
             quantize(Recurs(), calibration=samples(20, 4, 6))
         assert caught.value.layer == "cell.gru"

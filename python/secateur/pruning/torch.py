@@ -35,10 +35,12 @@ class Pruner:
 
     The masks are torch.nn.utils.prune's: each layer has `weight_orig`, which the optimiser
     trains, and the buffer `weight_mask`. Masks and the count of steps are part of the
-    model's `state_dict`: to resume, make the pruner again and load the state.
+    model's `state_dict`: to resume, make the pruner again, load the state, then make the
+    optimiser (loading makes Brevitas replace the parameters of its scales).
 
-    A mask is selected among all weights, so that what one selection removed the next may
-    bring back; only what a mask of torch.nn.utils.prune had removed before stays removed.
+    A mask is selected among all weights, and removed weights go on training, so that what
+    one selection removed the next may bring back; only what a mask of torch.nn.utils.prune
+    had removed before stays removed.
 
     >>> import torch
     >>> from torch import nn
@@ -107,7 +109,7 @@ class Pruner:
             self._structure = replace(self._structure, differentiate=differentiate)
         for x in self._layers.values():
             if not hasattr(x.module, "weight_mask"):
-                prune.identity(x.module, "weight")  # type: ignore[no-untyped-call]
+                _StraightThrough.apply(x.module, "weight")  # type: ignore[no-untyped-call]
         self._allowed = self.masks
         model.register_buffer(_PROGRESS, torch.zeros(2, dtype=torch.int64))
 
@@ -218,6 +220,19 @@ class Pruner:
 
 #: The buffer with the count of steps and whether the masks are those of the full target.
 _PROGRESS = "pruning_progress"
+
+
+class _StraightThrough(prune.Identity):
+    """A mask that the gradient passes, so that a removed weight can earn its way back.
+
+    The gradient is that of the pruned model, the weights it moves are all of them: Lin et
+    al., "Dynamic Model Pruning with Feedback" (ICLR 2020), equation 3.
+    """
+
+    def apply_mask(self, module: nn.Module) -> torch.Tensor:
+        weight: torch.Tensor = module.weight_orig  # type: ignore[assignment]
+        removed: torch.Tensor = 1 - module.weight_mask  # type: ignore[assignment,operator]
+        return weight - (weight * removed).detach()
 
 
 def _apply_mask(module: nn.Module) -> None:

@@ -1,0 +1,391 @@
+"""A pruner in a training loop: masks that move, a finish that is proved."""
+
+import copy
+
+import brevitas.nn as qnn
+import numpy as np
+import pytest
+import torch
+from brevitas.quant import Int8WeightPerChannelFloat
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import prune
+
+from secateur.analysis import analyze
+from secateur.errors import (
+    BrokenPromiseError,
+    OptionError,
+    ScheduleError,
+    UnfinishedModelError,
+    UnknownStrategyError,
+)
+from secateur.pruning.schedule import Gradual, Iterative, OneShot, Reselect
+from secateur.pruning.strategy import Promise, StrategySpec
+from secateur.pruning.torch import Pruner
+from secateur.quantization import freeze, quantize
+
+
+def blobs(classes=4, features=12, samples=240, seed=0):
+    """Samples around one centre per class, and their classes."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.rand(classes, features, generator=generator)
+    y = torch.arange(samples) % classes
+    noise = torch.randn(samples, features, generator=generator)
+    return (centres[y] + 0.15 * noise).clamp(0.0, 1.0), y
+
+
+X, Y = blobs()
+
+
+def classifier(seed=0, weight_bits=3):
+    torch.manual_seed(seed)
+    module = nn.Sequential(
+        nn.Linear(12, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 16), nn.ReLU(),
+        nn.Linear(16, 4),
+    )  # fmt: skip
+    return quantize(module, weight_bits, 2, X)
+
+
+class ConvNet(nn.Module):
+    """A shared convolution, a residual add and a pooling before the last layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.body = nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = functional.relu(self.stem(x.reshape(-1, 1, 3, 4)))
+        x = functional.relu(self.body(x) + self.body(functional.relu(self.body(x))))
+        return self.head(x.mean((2, 3)))
+
+
+def train(model, steps, pruner=None, optimizer=None, lr=0.02, x=X):
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr)
+    model.train()
+    for step in range(steps):
+        batch = slice(40 * (step % 6), 40 * (step % 6) + 40)
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x[batch]), Y[batch]).backward()
+        optimizer.step()
+        if pruner is not None:
+            pruner.step()
+
+
+def widths(model, **options):
+    """Span bits of every accumulator of the frozen model."""
+    return [node.bits() for node in analyze(freeze(model, **options)).accumulators]
+
+
+def sparsity(masks):
+    return 1 - sum(m.sum() for m in masks.values()) / sum(m.size for m in masks.values())
+
+
+class TestFinish:
+    @pytest.mark.parametrize(
+        "schedule",
+        [
+            OneShot(at=10),
+            Reselect(every=7),
+            Reselect(every=5, begin=10, end=20),
+            Iterative(rounds=3, steps=8),
+            Gradual(begin=5, end=30, every=5),
+            OneShot(at=10_000),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("bits", [3, 5])
+    def test_proves_every_accumulator(self, schedule, bits):
+        model = classifier()
+        pruner = Pruner(model, "accumulator", schedule=schedule, bits=bits)
+        train(model, 40, pruner)
+        pruner.finish()
+        assert max(widths(model)) <= bits
+
+    def test_leaves_the_codes_and_the_masks_that_it_proved(self):
+        model = classifier()
+        pruner = Pruner(model, "accumulator", bits=4)
+        train(model, 30, pruner)
+        masks = pruner.finish()
+        for layer in freeze(model).layers:
+            assert (layer.codes[~masks[layer.name]] == 0).all()
+            assert (layer.codes != 0).any()
+
+    def test_holds_whatever_the_scales_have_done(self):
+        # Brevitas's own default takes scales from the greatest weight, which a mask may remove.
+        torch.manual_seed(0)
+        options = {"weight_quant": Int8WeightPerChannelFloat, "weight_bit_width": 4}
+        model = nn.Sequential(
+            qnn.QuantIdentity(bit_width=3),
+            qnn.QuantLinear(12, 24, **options),
+            qnn.QuantReLU(bit_width=3),
+            qnn.QuantLinear(24, 4, **options),
+        )
+        pruner = Pruner(
+            model, "accumulator", bits=6, input_shape=(12,), schedule=Reselect(every=5, end=20)
+        )
+        train(model, 40, pruner, lr=0.05)
+        pruner.finish()
+        assert max(widths(model, input_shape=(12,))) <= 6
+
+    def test_does_not_change_what_the_model_computes_once_its_masks_fit(self):
+        model = classifier()
+        pruner = Pruner(model, "accumulator", bits=5, schedule=Reselect(every=1))
+        train(model, 20, pruner)
+        model.eval()
+        with torch.no_grad():
+            before = model(X)
+            pruner.finish()
+            after = model(X)
+        assert (before.argmax(1) == after.argmax(1)).all()
+        assert torch.allclose(before, after, rtol=1e-4, atol=1e-5)
+
+    def test_removes_more_where_fixed_masks_no_longer_fit(self):
+        model = classifier()
+        pruner = Pruner(model, "accumulator", bits=4, schedule=OneShot())
+        train(model, 1, pruner)
+        selected = {name: mask.copy() for name, mask in pruner.masks.items()}
+        with torch.no_grad():
+            for layer in (m for m in model.modules() if hasattr(m, "weight_orig")):
+                layer.weight_orig *= 3
+        masks = pruner.finish()
+        assert all((selected[name] | ~masks[name]).all() for name in masks)
+        assert sparsity(masks) > sparsity(selected)
+        assert max(widths(model)) <= 4
+
+    def test_takes_masks_and_pruner_off(self):
+        model = classifier()
+        names = set(model.state_dict())
+        pruner = Pruner(model, "magnitude", sparsity=0.5)
+        with pytest.raises(UnfinishedModelError):
+            freeze(model)
+        pruner.finish()
+        assert set(model.state_dict()) == names
+        with pytest.raises(ScheduleError, match="has finished"):
+            pruner.step()
+
+    def test_serves_conv_nets_and_layers_that_are_called_twice(self):
+        torch.manual_seed(0)
+        model = quantize(ConvNet(), 3, 2, X)
+        pruner = Pruner(model, "accumulator", bits=5)
+        train(model, 30, pruner)
+        masks = pruner.finish()
+        assert (masks["body"] == masks["body.2"]).all()
+        network = freeze(model)
+        report = analyze(network)
+        assert max(report[layer.name].bits() for layer in network.layers) <= 5
+
+    def test_serves_chains(self):
+        model = classifier()
+        chain = [("magnitude", {"sparsity": 0.5}), ("accumulator", {"bits": 5})]
+        pruner = Pruner(model, chain, schedule=Gradual(begin=2, end=20, every=6))
+        train(model, 30, pruner)
+        assert sparsity(pruner.finish()) >= 0.5
+        assert max(widths(model)) <= 5
+
+    def test_reports_a_promise_that_is_not_kept(self):
+        from dataclasses import dataclass
+
+        @dataclass(frozen=True)
+        class NoOptions:
+            pass
+
+        keep_all = StrategySpec(
+            "keep-all",
+            "removes nothing, whatever it promised",
+            NoOptions,
+            lambda problem, options: {},
+            Promise(accumulator_bits=lambda options: 2),
+        )
+        pruner = Pruner(classifier(), keep_all)
+        with pytest.raises(BrokenPromiseError, match="promised 2 span bits"):
+            pruner.finish()
+
+
+class TestMasks:
+    def test_follow_the_weights(self):
+        model = classifier()
+        pruner = Pruner(model, "magnitude", sparsity=0.5, schedule=Reselect(every=5))
+        train(model, 5, pruner)
+        first = pruner.masks
+        train(model, 60, pruner, lr=0.1)
+        back = [(pruner.masks[name] & ~first[name]).any() for name in first]
+        assert any(back)
+
+    def test_stay_fixed_after_the_schedule(self):
+        model = classifier()
+        pruner = Pruner(model, "magnitude", sparsity=0.5, schedule=OneShot(at=5))
+        train(model, 5, pruner)
+        first = pruner.masks
+        train(model, 40, pruner, lr=0.1)
+        assert all((pruner.masks[name] == first[name]).all() for name in first)
+        last = pruner.finish()
+        assert all((last[name] == first[name]).all() for name in first)
+
+    def test_go_gradually(self):
+        model = classifier()
+        pruner = Pruner(
+            model, "magnitude", sparsity=0.8, schedule=Iterative(rounds=4, steps=5, begin=5)
+        )
+        seen = []
+        for _ in range(20):
+            train(model, 1, pruner)
+            seen.append(round(sparsity(pruner.masks), 2))
+        assert seen == [0.0] * 4 + [0.2] * 5 + [0.4] * 5 + [0.6] * 5 + [0.8]
+
+    def test_go_gradually_in_bits(self):
+        model = classifier()
+        pruner = Pruner(model, "accumulator", bits=4, schedule=Iterative(rounds=3, steps=5))
+        dense = sparsity(pruner.select(0.0))
+        removed = [sparsity(pruner.select(f)) for f in (0.34, 0.67, 1.0)]
+        assert dense == 0.0
+        assert removed == sorted(removed)
+        assert 0.0 < removed[0] < removed[2]
+
+    def test_never_bring_back_what_another_mask_removed(self):
+        model = classifier()
+        layer = model.get_submodule("3")
+        theirs = torch.rand(layer.weight.shape) > 0.3
+        prune.custom_from_mask(layer, "weight", theirs)
+        pruner = Pruner(model, "accumulator", bits=5, schedule=Reselect(every=3))
+        train(model, 30, pruner)
+        assert not (pruner.finish()["3"] & ~theirs.numpy()).any()
+
+    def test_are_the_ones_that_torch_prunes_by(self):
+        model = classifier()
+        pruner = Pruner(model, "magnitude", sparsity=0.5, schedule=OneShot())
+        train(model, 1, pruner)
+        assert prune.is_pruned(model)
+        layer = model.get_submodule("0")
+        model(X)
+        assert (layer.weight == layer.weight_orig * layer.weight_mask).all()
+
+    def test_are_the_same_for_the_same_seed(self):
+        def run():
+            model = classifier()
+            pruner = Pruner(model, "random", sparsity=0.5, seed=3, schedule=OneShot())
+            train(model, 1, pruner)
+            return pruner.masks
+
+        first, second = run(), run()
+        assert all((first[name] == second[name]).all() for name in first)
+
+    @pytest.mark.parametrize("saliency", ["magnitude", "activation", "gradient", "fisher"])
+    def test_follow_saliencies_that_look_at_data(self, saliency):
+        model = classifier()
+        pruner = Pruner(
+            model, "accumulator", bits=4, saliency=saliency, samples=X[:16], targets=Y[:16]
+        )
+        train(model, 3, pruner)
+        pruner.finish()
+        assert max(widths(model)) <= 4
+
+
+class TestProblem:
+    """What a strategy is given."""
+
+    @staticmethod
+    def given(model, **keywords):
+        problems = []
+        watch = StrategySpec(
+            "watch",
+            "keeps everything and remembers the problem",
+            type(OneShot()),
+            lambda problem, options: problems.append(problem) or {},
+        )
+        pruner = Pruner(model, watch, **keywords)
+        pruner.select()
+        return pruner, problems[0]
+
+    def test_shows_weights_and_codes_of_the_network(self):
+        model = classifier()
+        network = freeze(model)
+        _, problem = self.given(model)
+        for layer in network.layers:
+            assert (problem[layer.name].codes == layer.codes).all()
+            assert (problem[layer.name].low == 0).all()
+            assert (problem[layer.name].high == 3).all()
+        assert [(c.producer, c.consumer) for c in problem.couplings] == [("0", "3"), ("3", "5")]
+
+    def test_shows_the_codes_that_removed_weights_would_have(self):
+        model = classifier()
+        codes = freeze(model)["3"].codes
+        pruner, _ = self.given(model)
+        model.get_submodule("3").weight_mask.zero_()
+        assert (pruner._problem(pruner._allowed)["3"].codes == codes).all()
+
+    def test_gives_one_gradient_for_each_sample(self):
+        model = classifier().eval()
+        _, problem = self.given(model, samples=X[:5], targets=Y[:5])
+        total = functional.cross_entropy(model(X[:5]), Y[:5])
+        weight = model.get_submodule("3").weight
+        (expected,) = torch.autograd.grad(total, weight)
+        assert problem.gradients["3"].shape == (5, *weight.shape)
+        assert np.allclose(problem.gradients["3"].mean(0), expected, atol=1e-6)
+
+    def test_gives_the_inputs_of_every_layer(self):
+        model = classifier()
+        _, problem = self.given(model, samples=X[:5])
+        assert {n: a.shape for n, a in problem.activations.items()} == {
+            "0": (5, 12),
+            "3": (5, 24),
+            "5": (5, 16),
+        }
+
+
+class TestState:
+    def test_is_saved_and_restored_with_the_models(self):
+        def make():
+            model = classifier()
+            return model, Pruner(model, "accumulator", bits=4, schedule=Reselect(every=4))
+
+        model, pruner = make()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        train(model, 6, pruner, optimizer)
+        saved = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+        train(model, 6, pruner, optimizer)
+
+        resumed, again = make()
+        resumed.load_state_dict(saved[0])
+        # Brevitas makes new parameters of its scales when a state is loaded.
+        other = torch.optim.Adam(resumed.parameters(), lr=0.02)
+        other.load_state_dict(saved[1])
+        train(resumed, 6, again, other)
+        assert all((model.state_dict()[k] == v).all() for k, v in resumed.state_dict().items())
+
+    def test_of_a_finished_model_fits_a_fresh_one(self):
+        model = classifier()
+        pruner = Pruner(model, "accumulator", bits=4)
+        train(model, 10, pruner)
+        pruner.finish()
+        other = classifier(seed=1)
+        other.load_state_dict(model.state_dict())
+        for ours, theirs in zip(freeze(other).layers, freeze(model).layers, strict=True):
+            assert (ours.codes == theirs.codes).all()
+
+    def test_says_whether_the_target_is_reached(self):
+        model = classifier()
+        pruner = Pruner(model, "magnitude", schedule=Iterative(rounds=2, steps=3))
+        reached = []
+        for _ in range(5):
+            train(model, 1, pruner)
+            reached.append(pruner.complete)
+        assert reached == [False, False, False, True, True]
+
+    def test_is_independent_of_the_optimiser(self):
+        model = classifier()
+        pruner = Pruner(model, "accumulator", bits=4)
+        train(model, 10, pruner, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+        pruner.finish()
+        assert max(widths(model)) <= 4
+
+
+class TestRefuses:
+    def test_unknown_strategies_and_options_before_anything_else(self):
+        model = classifier()
+        with pytest.raises(UnknownStrategyError):
+            Pruner(model, "acumulator", bits=4)
+        with pytest.raises(OptionError):
+            Pruner(model, "accumulator", bit=4)
+        assert not prune.is_pruned(model)
