@@ -152,8 +152,21 @@ def saliency(name: str) -> Registered[SaliencySpec]:
     return _find("saliency", name, registered_saliencies(), UnknownSaliencyError)
 
 
+def origin(spec: StrategySpec) -> Registered[StrategySpec]:
+    """Return `spec` with the distribution that offers it; with None where none does."""
+    for registered in registered_strategies():
+        if registered.spec is spec:
+            return registered
+    return Registered(spec, None, None)
+
+
+@functools.cache
+def _version() -> str:
+    return version(GROUP)
+
+
 def _built_in(spec: Spec) -> Registered[Spec]:
-    return Registered(spec, GROUP, version(GROUP))
+    return Registered(spec, GROUP, _version())
 
 
 def _register(

@@ -11,10 +11,12 @@ from secateur.errors import (
     BrokenPromiseError,
     MaskError,
     OptionError,
+    SpecificationError,
     StrategyFailedError,
     UnknownLayerError,
     UnknownStrategyError,
 )
+from secateur.plugins import strategies
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.strategy import Promise, StrategySpec
 
@@ -53,6 +55,11 @@ def test_a_specification_of_ones_own_has_no_distribution():
     assert (step.distribution, step.version) == (None, None)
 
 
+def test_a_registered_specification_keeps_its_origin():
+    (step,) = apply_strategy(TWO, strategies()["magnitude"]).steps
+    assert (step.distribution, step.version) == ("secateur", version("secateur"))
+
+
 def test_layers_left_out_keep_their_masks():
     masks = apply_strategy(TWO, strategy(lambda p: {"one": np.zeros((1, 3), bool)}))
     assert not masks["one"].any()
@@ -87,6 +94,23 @@ def test_a_chain_takes_no_options_beside_its_links():
     with pytest.raises(OptionError, match="stand beside") as caught:
         apply_strategy(TWO, ["magnitude", "accumulator"], bits=6)
     assert caught.value.option == "bits"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        None,
+        3,
+        [None],
+        [("magnitude", {}, 1)],
+        [("magnitude", 0.5)],
+        [(None, {})],
+        ["magnitude", {}],
+    ],
+)
+def test_what_is_no_strategy_is_refused(what):
+    with pytest.raises(SpecificationError, match="is no strategy; expected a name"):
+        apply_strategy(TWO, what)
 
 
 def test_an_unknown_strategy_gets_near_names_and_where_others_come_from():

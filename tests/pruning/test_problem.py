@@ -82,6 +82,13 @@ def test_an_accumulator_beyond_64_bits_names_its_layer():
     assert (caught.value.layer, caught.value.channel) == ("huge", 0)
 
 
+def test_a_cost_beyond_64_bits_is_an_error_and_not_a_wrapped_number():
+    huge = layer([[2**61]], high=4, name="huge")
+    with pytest.raises(AccumulatorOverflowError, match="layer 'huge'"):
+        _ = huge.costs
+    assert layer([[2**61]], high=3).costs == 3 * 2**61
+
+
 def test_layers_are_found_by_name():
     two = problem(layer([[1]], name="one"), layer([[2]], name="two"))
     assert two["two"].codes == 2

@@ -14,9 +14,9 @@ from secateur.errors import (
     MaskError,
     OptionError,
     SecateurError,
+    SpecificationError,
     StrategyFailedError,
 )
-from secateur.plugins import Registered
 from secateur.pruning.options import options_of
 from secateur.pruning.problem import Mask, Masks, PruningProblem
 from secateur.pruning.strategy import StrategySpec
@@ -83,6 +83,7 @@ def apply_strategy(problem: PruningProblem, strategy: Strategy, /, **options: An
         For every layer of the problem a mask, bool, shaped like its weight.
 
     Raises:
+        SpecificationError: neither a strategy nor a chain of them.
         UnknownStrategyError, ClashingStrategyError: no strategy, or more than one, is meant.
         OptionError: an option is unknown, ill-typed or refused.
         StrategyFailedError: the strategy's own code raised.
@@ -113,7 +114,8 @@ def steps_of(strategy: Strategy, options: Mapping[str, Any]) -> tuple[Step, ...]
     """Return the steps of `strategy`, names resolved and options checked.
 
     Raises:
-        UnknownStrategyError, ClashingStrategyError, OptionError: see `apply_strategy`.
+        SpecificationError, UnknownStrategyError, ClashingStrategyError, OptionError: see
+            `apply_strategy`.
     """
     if isinstance(strategy, str | StrategySpec):
         return (_step(strategy, options),)
@@ -123,19 +125,31 @@ def steps_of(strategy: Strategy, options: Mapping[str, Any]) -> tuple[Step, ...]
             'their strategy: [("structured", {"sparsity": 0.5}), ("accumulator", {"bits": 6})]',
             option=next(iter(options)),
         )
-    return tuple(
-        _step(link, {}) if isinstance(link, str | StrategySpec) else _step(*link)
-        for link in strategy
+    if not isinstance(strategy, Sequence):
+        raise _no_strategy(strategy)
+    return tuple(_link(link) for link in strategy)
+
+
+def _link(link: Any) -> Step:
+    if isinstance(link, str | StrategySpec):
+        return _step(link, {})
+    match link:
+        case (str() | StrategySpec() as strategy, Mapping() as options):
+            return _step(strategy, options)
+    raise _no_strategy(link)
+
+
+def _no_strategy(value: Any) -> SpecificationError:
+    return SpecificationError(
+        f"{value!r} is no strategy; expected a name, a StrategySpec, or a chain of these, each "
+        "alone or in a pair with a mapping of its options",
+        argument="strategy",
     )
 
 
 def _step(strategy: str | StrategySpec, options: Mapping[str, Any]) -> Step:
-    found = plugins.strategy(strategy) if isinstance(strategy, str) else _origin(strategy)
+    found = plugins.strategy(strategy) if isinstance(strategy, str) else plugins.origin(strategy)
     return Step(found.spec, options_of(found.spec, options), found.distribution, found.version)
-
-
-def _origin(spec: StrategySpec) -> Registered[StrategySpec]:
-    return Registered(spec, None, None)
 
 
 def _run(step: Step, problem: PruningProblem) -> Masks:

@@ -131,9 +131,19 @@ class PrunableLayer:
 
         |code| · (high − low): removing a weight narrows the span by exactly this much, and an
         accumulator fits P span bits where the costs of what is kept add up to at most 2^P − 1.
+
+        Raises:
+            AccumulatorOverflowError: a cost that 64 bits do not hold.
         """
-        costs: Integers = np.abs(self.codes.astype(np.int64)) * self.spread(self.high - self.low)
-        return _read_only(costs)
+        largest = max(-int(self.codes.min()), int(self.codes.max()))
+        widest = int(self.high.max()) - int(self.low.min())
+        if largest * widest >= 1 << 63:
+            raise AccumulatorOverflowError(
+                f"layer {self.name!r}: codes up to {largest} over inputs {widest} apart have "
+                "costs that 64 bits do not hold",
+                layer=self.name,
+            )
+        return _read_only(np.abs(self.codes.astype(np.int64)) * self.spread(self.high - self.low))
 
     def ranges(self, mask: Mask | None = None) -> Ranges:
         """Return the proved range of every accumulator under `mask` (the layer's own if None).
@@ -169,7 +179,7 @@ class PrunableLayer:
                 groups=self.groups,
             )
         flat = self.codes.reshape(len(self.codes), -1)
-        kept = np.ascontiguousarray(mask).reshape(flat.shape)
+        kept = mask.reshape(flat.shape)
         parts = [
             bounds.linear(flat[rows], low, high, self.bias[rows], kept[rows])
             for rows, low, high in self.blocks

@@ -13,8 +13,8 @@ from secateur.pruning.problem import Floats, Masks, PrunableLayer, PruningProble
 
 Budget = Literal["span", "signed"]
 
-#: Keywords of the host, which no option may be called.
-RESERVED = frozenset({"problem", "strategy", "network", "model", "samples", "seed"})
+#: Keywords of `prune` and `Pruner`, which no option may be called.
+RESERVED = frozenset({"input_shape", "loss", "samples", "schedule", "seed", "targets"})
 
 
 def _check_name(kind: str, name: Any, summary: Any) -> None:
