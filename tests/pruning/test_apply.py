@@ -175,6 +175,17 @@ def test_a_promise_for_a_layer_that_is_not_there_is_refused():
         apply_strategy(TWO, strategy(lambda p: {}, promise))
 
 
+@pytest.mark.parametrize("bits", ["8", 8.0, {"one": None}])
+def test_a_promise_is_a_whole_number(bits):
+    with pytest.raises(SpecificationError, match="'mine' promises .* expected an integer"):
+        apply_strategy(TWO, strategy(lambda p: {}, Promise(accumulator_bits=lambda o: bits)))
+
+
+def test_a_promise_that_raises_names_its_strategy():
+    with pytest.raises(StrategyFailedError, match="'mine' raised AttributeError"):
+        apply_strategy(TWO, strategy(lambda p: {}, Promise(accumulator_bits=lambda o: o.bits)))
+
+
 def test_what_a_strategy_raises_is_chained_under_its_name():
     with pytest.raises(StrategyFailedError, match="'mine' raised KeyError: 'lost'") as caught:
         apply_strategy(TWO, strategy(lambda p: {}["lost"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -153,8 +153,15 @@ def _step(strategy: str | StrategySpec, options: Mapping[str, Any]) -> Step:
 
 
 def _run(step: Step, problem: PruningProblem) -> Masks:
+    return check_masks(
+        step.spec.name, problem, _contained(step, step.spec.apply, problem, step.options)
+    )
+
+
+def _contained(step: Step, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function of the strategy returns, and name the strategy if it raises."""
     try:
-        masks = step.spec.apply(problem, step.options)
+        return function(*arguments)
     except SecateurError:
         raise
     except Exception as error:
@@ -164,7 +171,6 @@ def _run(step: Step, problem: PruningProblem) -> Masks:
             distribution=step.distribution,
             version=step.version,
         ) from error
-    return check_masks(step.spec.name, problem, masks)
 
 
 def check_masks(strategy: str, problem: PruningProblem, masks: Any) -> Masks:
@@ -215,14 +221,19 @@ def check_masks(strategy: str, problem: PruningProblem, masks: Any) -> Masks:
 
 
 def _prove(step: Step, problem: PruningProblem) -> None:
-    promises = step.spec.promises
-    promised = promises.accumulator_bits(step.options)
+    promised = _contained(step, step.spec.promises.accumulator_bits, step.options)
     if promised is None:
         return
     if not isinstance(promised, Mapping):
         promised = {layer.name: promised for layer in problem.layers}
-    budget = promises.budget(step.options)
+    budget = _contained(step, step.spec.promises.budget, step.options)
     for name, bits in promised.items():
+        if not isinstance(bits, int):
+            raise SpecificationError(
+                f"strategy {step} promises {bits!r} bits for layer {name!r}, expected an integer",
+                name=step.spec.name,
+                argument="promises",
+            )
         ranges = problem[name].ranges()
         widths = ranges.bits(budget)
         over = np.flatnonzero(widths > bits)
