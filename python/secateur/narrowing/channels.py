@@ -9,7 +9,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.analysis import NodeRange, analyze
+from secateur.analysis import NodeRange
+from secateur.narrowing.readers import report_of
 from secateur.network import Network
 from secateur.operations import (
     Add,
@@ -38,7 +39,7 @@ def fold_constants(network: Network) -> Network:
     An input is constant where its proved range is one point. A convolution that pads keeps
     its constant channels, zeros apart: the constant is missing where the padding is.
     """
-    report = analyze(network)
+    report = report_of(network)
     changed = []
     for layer in network.layers:
         constant, value = _constants(layer, report[layer.source])

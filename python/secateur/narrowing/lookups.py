@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from secateur.analysis import LARGEST_TABLE
 from secateur.narrowing.readers import proved_ranges, undone_by_readers
 from secateur.network import Network
 from secateur.operations import Add, Concat, Lookup, Operation
@@ -44,8 +43,9 @@ def _added_constant(
     source = ranges[lookup.source]
     low = np.broadcast_to(source.low.reshape(len(source.low), -1).min(axis=1), channels)
     high = np.broadcast_to(source.high.reshape(len(source.high), -1).max(axis=1), channels)
-    if (high - low).max() >= LARGEST_TABLE:
-        return None
+    codomain = lookup.table.codomain
+    if (high - low).max() > codomain.high - codomain.low:
+        return None  # two accumulators share a code; known without listing the table
     entries = tabulate(lookup.evaluate, low, high)
     domain = np.minimum(low[:, None] + np.arange(entries.shape[1]), high[:, None])
     added = entries - domain

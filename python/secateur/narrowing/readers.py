@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from secateur.analysis import analyze
+from secateur.analysis import RangeReport, analyze
 from secateur.network import Network
 from secateur.operations import (
     Add,
@@ -84,9 +85,15 @@ class Change:
         return offset
 
 
+@lru_cache(maxsize=1)
+def report_of(network: Network) -> RangeReport:
+    """Return `analyze(network)`, once for all steps that look at the same network in turn."""
+    return analyze(network)
+
+
 def proved_ranges(network: Network) -> Mapping[str, Ranges]:
     """Return name → proved range of every node."""
-    return {node.name: node.ranges for node in analyze(network)}
+    return {node.name: node.ranges for node in report_of(network)}
 
 
 def circuit_bits(ranges: Ranges) -> int:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from secateur.analysis import RangeReport, analyze
+from secateur.analysis import RangeReport
 from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
-from secateur.narrowing.readers import circuit_bits
+from secateur.narrowing.readers import circuit_bits, report_of
 from secateur.network import Network
 from secateur.operations import Lookup
 
@@ -85,7 +85,7 @@ def explain(network: Network) -> Narrowing:
     Raises:
         AccumulatorOverflowError: an accumulator that 64 bits do not hold.
     """
-    first = analyze(network)
+    first = report_of(network)
     steps = []
     report = first
     while True:
@@ -93,7 +93,7 @@ def explain(network: Network) -> Narrowing:
         for step in _STEPS:
             network = step(report.network)
             if network is not report.network:
-                before, report = report, analyze(network)
+                before, report = report, report_of(network)
                 name = step.__name__.replace("_", " ")
                 steps.append(Step(name, _size(before), _size(report)))
         if report.network is given:
