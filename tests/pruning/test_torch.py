@@ -213,6 +213,16 @@ class TestMasks:
         back = [(pruner.masks[name] & ~first[name]).any() for name in first]
         assert any(back)
 
+    def test_let_removed_weights_go_on_training(self):
+        model = classifier()
+        pruner = Pruner(model, "magnitude", sparsity=0.5, schedule=OneShot())
+        train(model, 1, pruner)
+        layer, removed = model.get_submodule("0"), torch.from_numpy(~pruner.masks["0"])
+        before = layer.weight_orig.detach().clone()
+        train(model, 1, pruner)
+        assert (layer.weight_orig[removed] != before[removed]).all()
+        assert (layer.weight[removed] == 0).all()
+
     def test_stay_fixed_after_the_schedule(self):
         model = classifier()
         pruner = Pruner(model, "magnitude", sparsity=0.5, schedule=OneShot(at=5))
