@@ -1,1 +1,25 @@
 """Sweeps: many points, one evaluate function, any executor, never lost."""
+
+from secateur.sweeps.bound_only import Sparsities, Widths, sweep_bounds
+from secateur.sweeps.events import Event
+from secateur.sweeps.points import Grid, grid
+from secateur.sweeps.records import Failure, Outcome, Record
+from secateur.sweeps.results import Results
+from secateur.sweeps.run import sweep
+from secateur.sweeps.suggestions import Suggestions, suggest
+
+__all__ = [
+    "Event",
+    "Failure",
+    "Grid",
+    "Outcome",
+    "Record",
+    "Results",
+    "Sparsities",
+    "Suggestions",
+    "Widths",
+    "grid",
+    "suggest",
+    "sweep",
+    "sweep_bounds",
+]
