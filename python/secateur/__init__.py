@@ -74,8 +74,7 @@ _HOME = {
 # Package → the extra that brings it, for what is imported on use.
 _EXTRAS = {
     "brevitas": "torch",
-    "matplotlib": "plot",
-    "safetensors": "files",
+    "matplotlib": "sweep",
     "torch": "torch",
 }
 
