@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import index
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _native
-from .errors import ArgumentError
+from .errors import ArgumentError, DtypeError, ShapeError
 from .ranges import Range, Ranges, trusted
 
 __all__ = [
     "Range",
+    "RangeTracker",
     "Ranges",
+    "conv",
     "linear",
     "num_threads",
     "partial_sums",
+    "prefix_sums",
+    "profile",
+    "profile_network",
     "select",
     "selection_gap",
     "set_num_threads",
+    "table_ranges",
 ]
 
 
@@ -76,6 +84,268 @@ def partial_sums(
     Ranges(low=array([-30]), high=array([160]))
     """
     return trusted(*_native.partial_sums(weight, low, high, bias, mask))
+
+
+def prefix_sums(
+    weight: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+) -> Ranges:
+    """Range of every partial sum of a linear layer that adds its inputs from first to last.
+
+    The hull over the prefixes: the bias alone, the bias and the first product, and so on; permute
+    the columns of `weight` for another order. Both ends are attained by some prefix and input.
+    Arguments and errors are those of `linear`, with one mask `[out, in]`. Returns Ranges `[out]`.
+
+    >>> import numpy as np
+    >>> prefix_sums(np.array([[3, -2, 1]], dtype=np.int8), 0, 10)
+    Ranges(low=array([-20]), high=array([40]))
+    """
+    return trusted(*_native.prefix_sums(weight, low, high, bias, mask))
+
+
+def conv(
+    weight: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+    *,
+    input_shape: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int | Sequence[int]] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    positions: bool = False,
+) -> Ranges:
+    """Exact range of every accumulator of a convolution, hull over its positions.
+
+    A window at the border sees fewer taps, and padding contributes zero. The hull is taken over
+    the sets of taps that occur for this geometry: the cost grows with their number, not with the
+    number of pixels, unless every input element has a range of its own.
+
+    Args:
+        weight: codes, `[out, in / groups, *kernel]`, 1 to 3 spatial axes, integer types as in
+            `linear`.
+        low, high: the inputs' ranges, one integer, `[in]`, or `input_shape`.
+        bias: integers, `[out]`.
+        mask: bool, of the weight's shape, True keeps a weight.
+        input_shape: `(in, *spatial)`, without padding.
+        stride, dilation: at least 1; one integer or one per spatial axis.
+        padding: zeros, at least 0; one integer, or for each spatial axis one integer or a pair
+            (before, after).
+        groups: channels are connected within so many groups only.
+        positions: True gives the range at every position instead of the hull.
+
+    Returns:
+        Ranges `[out]`, or `[out, *spatial_out]` for `positions`. Both ends are attained.
+
+    Raises:
+        DtypeError, EmptyRangeError, AccumulatorOverflowError: as in `linear`.
+        ShapeError: shapes that do not go together, or a padded input smaller than the kernel.
+        ArgumentError: strides, paddings, dilations or groups that make no convolution.
+
+    >>> import numpy as np
+    >>> ones = np.ones((1, 1, 3, 3), dtype=np.int8)
+    >>> conv(ones, 1, 15, input_shape=(1, 8, 8), padding=1)  # four taps in the corners
+    Ranges(low=array([4]), high=array([135]))
+    """
+    shape = tuple(_count(size, "input_shape", 0) for size in input_shape)
+    axes = len(shape) - 1
+    geometry = (
+        shape,
+        _per_axis(stride, axes, "stride"),
+        _paddings(padding, axes),
+        _per_axis(dilation, axes, "dilation"),
+        _count(groups, "groups", 1),
+    )
+    kernel = _native.conv_positions if positions else _native.conv
+    return trusted(*kernel(weight, low, high, bias, mask, geometry))
+
+
+def profile(
+    weight: npt.ArrayLike,
+    order: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    counts: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Low and high of every channel after the first k removals, for every k asked, in one pass.
+
+    Args:
+        weight: codes, `[out, in]`, integer types as in `linear`.
+        order: the weights as they are removed, flat row-major indices, none twice, one axis.
+            What follows the last count is not read.
+        low, high: the inputs' ranges, one integer or `[in]`.
+        counts: how many removals, not falling, `[counts]`.
+        bias: integers, `[out]`.
+
+    Returns:
+        `(low, high)`, int64 `[counts, out]` each.
+
+    Raises:
+        OrderError: counts that fall or exceed the order, an index out of range or twice.
+        DtypeError, ShapeError, EmptyRangeError, AccumulatorOverflowError: as in `linear`.
+
+    >>> import numpy as np
+    >>> weight = np.array([[1, -2], [3, 4]], dtype=np.int8)
+    >>> low, high = profile(weight, [1, 3, 0], 0, 10, counts=[0, 1, 3])
+    >>> high.tolist()
+    [[10, 70], [10, 70], [0, 30]]
+    """
+    return _native.profile(weight, order, low, high, counts, bias)
+
+
+def profile_network(
+    weights: Sequence[npt.ArrayLike],
+    order: npt.ArrayLike,
+    lows: Sequence[npt.ArrayLike],
+    highs: Sequence[npt.ArrayLike],
+    counts: npt.ArrayLike,
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """`profile` over many layers with one order of removal: a `(low, high)` for each layer.
+
+    Args:
+        weights: codes of each layer, `[out, in]`.
+        order: flat indices into all weights, one layer after the other, each row-major.
+        lows, highs: the input ranges of each layer, one integer or `[in]`.
+        counts: how many removals over all layers, not falling, `[counts]`.
+
+    Returns:
+        For each layer `(low, high)`, int64 `[counts, out]` each.
+
+    Raises what `profile` raises, and `ShapeError` for lists of different lengths.
+
+    >>> import numpy as np
+    >>> layers = [np.array([[1, 2]], dtype=np.int8), np.array([[3], [4]], dtype=np.int8)]
+    >>> [high.tolist() for _, high in profile_network(layers, [3, 0], [0, 0], [9, 9], [0, 1, 2])]
+    [[[27], [27], [18]], [[27, 36], [27, 0], [27, 0]]]
+    """
+    if not len(weights) == len(lows) == len(highs):
+        raise ShapeError(
+            f"there are {len(weights)} weights, {len(lows)} lows and {len(highs)} highs",
+            argument="lows and highs",
+            shape=(len(lows), len(highs)),
+            expected=len(weights),
+        )
+    return _native.profile_network(list(weights), order, list(lows), list(highs), counts)
+
+
+def table_ranges(
+    tables: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    start: npt.ArrayLike = 0,
+) -> Ranges:
+    """Exact range of arbitrary integer tables over index ranges, channel by channel.
+
+    Args:
+        tables: entries, `[entries]` for all channels or `[channels, entries]`, integer types as
+            in `linear`.
+        low, high: which indices can occur, integers, `[channels]`.
+        start: the index that the first entry stands for, one integer or `[channels]`.
+
+    Returns:
+        Ranges `[channels]`: the least and the greatest entry from `low` to `high`, monotone or not.
+
+    Raises:
+        TableRangeError: an index range that leaves its table; it names the channel.
+        DtypeError, ShapeError, EmptyRangeError: as in `linear`.
+
+    >>> import numpy as np
+    >>> table_ranges(np.array([5, -1, 3, 2]), low=[-1, 0], high=[1, 1], start=-2)
+    Ranges(low=array([-1,  2]), high=array([3, 3]))
+    """
+    entries = np.asarray(tables)
+    rows = entries[None] if entries.ndim == 1 else entries
+    lows, highs = np.atleast_1d(low), np.atleast_1d(high)
+    return trusted(*_native.table_ranges(rows, lows, highs, np.atleast_1d(start)))
+
+
+class RangeTracker:
+    """A linear layer whose ranges are kept up to date while single weights come and go.
+
+    Every change, every question about one channel and every step back takes constant time,
+    whatever the size of the layer: made for strategies that remove weights one by one.
+
+    Arguments and errors are those of `linear`; the weights are copied. Indices that the layer
+    does not have raise `IndexRangeError`.
+
+    >>> import numpy as np
+    >>> tracker = RangeTracker(np.array([[1, -2, 3]], dtype=np.int8), 0, 15)
+    >>> tracker.remove(0, 2)
+    >>> tracker.range(0)
+    Range(low=-30, high=15)
+    >>> tracker.undo()
+    1
+    >>> tracker.ranges()
+    Ranges(low=array([-30]), high=array([60]))
+    """
+
+    __slots__ = ("_tracker",)
+
+    def __init__(
+        self,
+        weight: npt.ArrayLike,
+        low: npt.ArrayLike,
+        high: npt.ArrayLike,
+        bias: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+    ) -> None:
+        self._tracker = _native.RangeTracker(weight, low, high, bias, mask)
+
+    def remove(self, channel: int, input: int) -> None:
+        """Remove one weight; nothing where it is gone already."""
+        self._tracker.remove(channel, input)
+
+    def restore(self, channel: int, input: int) -> None:
+        """Put one weight back with its value; nothing where it is there."""
+        self._tracker.restore(channel, input)
+
+    def set(self, channel: int, input: int, value: int) -> None:
+        """Give one weight a value, and put it back where it was removed."""
+        self._tracker.set(channel, input, value)
+
+    def remove_channel(self, channel: int) -> None:
+        """Remove an output channel: its range is its bias until it is put back."""
+        self._tracker.remove_channel(channel)
+
+    def restore_channel(self, channel: int) -> None:
+        """Put an output channel back, with the weights that it has by now."""
+        self._tracker.restore_channel(channel)
+
+    def undo(self, steps: int = 1) -> int:
+        """Take back the last changes, all of them where there are fewer; returns how many.
+
+        Every call of the five above is one change, one that changed nothing included.
+        """
+        return self._tracker.undo(_count(steps, "steps", 0))
+
+    @property
+    def changes(self) -> int:
+        """Number of changes that `undo` can take back."""
+        return self._tracker.changes()
+
+    def range(self, channel: int) -> Range:
+        """Exact range of one channel; `AccumulatorOverflowError` where int64 does not hold it."""
+        return Range(*self._tracker.range(channel))
+
+    def ranges(self) -> Ranges:
+        """Exact ranges of all channels, `[out]`; raises as `range` does."""
+        return trusted(*self._tracker.ranges())
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """What is kept, bool `[out, in]`; all False for a removed channel."""
+        return self._tracker.mask()
+
+    @property
+    def weight(self) -> npt.NDArray[np.int64]:
+        """The codes by now, removed or not, int64 `[out, in]`."""
+        return self._tracker.weight()
 
 
 def select(
@@ -203,3 +473,46 @@ def _choice(argument: str, value: Any, choices: dict[str, bool]) -> bool:
             value=value,
             expected=tuple(choices),
         ) from None
+
+
+def _count(value: Any, argument: str, least: int) -> int:
+    try:
+        number = index(value)
+    except TypeError:
+        raise DtypeError(
+            f"{argument} is {value!r}, expected an integer",
+            argument=argument,
+            dtype=type(value).__name__,
+            expected="an integer",
+        ) from None
+    if not least <= number < 2**63:
+        raise ArgumentError(
+            f"{argument} is {number}, but it must be at least {least}",
+            argument=argument,
+            value=number,
+            expected=f"at least {least}",
+        )
+    return number
+
+
+def _each(value: Any, axes: int, argument: str) -> list[Any]:
+    """One value for each spatial axis: `value` itself, or its elements."""
+    if not isinstance(value, (Sequence, np.ndarray)):
+        return [value] * axes
+    if len(value) != axes:
+        raise ShapeError(
+            f"{argument} has {len(value)} entries, but there are {axes} spatial axes",
+            argument=argument,
+            shape=(len(value),),
+            expected=(axes,),
+        )
+    return list(value)
+
+
+def _per_axis(value: Any, axes: int, argument: str) -> list[int]:
+    return [_count(entry, argument, 1) for entry in _each(value, axes, argument)]
+
+
+def _paddings(value: Any, axes: int) -> list[tuple[int, int]]:
+    pairs = (_each(entry, 2, "padding") for entry in _each(value, axes, "padding"))
+    return [(_count(a, "padding", 0), _count(b, "padding", 0)) for a, b in pairs]

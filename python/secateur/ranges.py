@@ -54,7 +54,9 @@ class Range:
         if width == "span":
             return (self.high - self.low).bit_length()
         if width == "signed":
-            return 1 + max((end if end >= 0 else ~end).bit_length() for end in (self.low, self.high))
+            return 1 + max(
+                (end if end >= 0 else ~end).bit_length() for end in (self.low, self.high)
+            )
         if width == "unsigned":
             if self.low < 0:
                 raise _not_unsigned(self.low, self.high, None)

@@ -43,7 +43,7 @@ pub(crate) mod sealed {
 }
 
 macro_rules! kernels {
-    ($code:ty, $sum:ty, $lanes:literal, $fits:literal) => {
+    ($code:ty, $sum:ty, $run:expr, $fits:literal, $magnitude:expr) => {
         impl sealed::Kernels for $code {
             const LARGEST: u64 = (<$code>::MAX as u64) + (<$code>::MIN != 0) as u64;
             const FITS_17_BITS: bool = $fits;
@@ -55,29 +55,20 @@ macro_rules! kernels {
 
             #[inline(always)]
             fn signed_sums(block: &[Self]) -> (i128, i128) {
-                // A lane adds BLOCK / lanes weights: 8192 / 64 · 255 = 32,640 for bytes, and
-                // far below the limits of the wider sums.
-                const { assert!((BLOCK / $lanes) as u64 * Self::LARGEST <= <$sum>::MAX as u64) };
-                let mut positive = [0 as $sum; $lanes];
-                let mut negative = [0 as $sum; $lanes];
-                let (chunks, rest) = block.as_chunks::<$lanes>();
-                for chunk in chunks {
-                    for lane in 0..$lanes {
-                        let w = chunk[lane];
-                        positive[lane] = positive[lane].wrapping_add(<$sum>::from(w.max(0)));
-                        negative[lane] = negative[lane].wrapping_add(<$sum>::from(w.min(0)));
+                // A run's sums fit the narrow type: 256 · -128 and 128 · 255 fit 16 bits.
+                const { assert!($run as i128 * Self::LARGEST as i128 <= -(<$sum>::MIN as i128)) };
+                let (mut positive, mut negative) = (0_i64, 0_i64);
+                for run in block.chunks($run) {
+                    let (mut p, mut n) = (0 as $sum, 0 as $sum);
+                    for &w in run {
+                        let w = <$sum>::from(w);
+                        p = p.wrapping_add(w.max(0));
+                        n = n.wrapping_add(w.min(0));
                     }
+                    positive += i64::from(p);
+                    negative += i64::from(n);
                 }
-                let (mut p, mut n) = (0_i64, 0_i64);
-                for lane in 0..$lanes {
-                    p = p.wrapping_add(i64::from(positive[lane]));
-                    n = n.wrapping_add(i64::from(negative[lane]));
-                }
-                for &w in rest {
-                    p = p.wrapping_add(i64::from(w.max(0)));
-                    n = n.wrapping_add(i64::from(w.min(0)));
-                }
-                (i128::from(p), i128::from(n))
+                (i128::from(positive), i128::from(negative))
             }
 
             #[inline(always)]
@@ -88,14 +79,18 @@ macro_rules! kernels {
                 run: usize,
             ) -> (i64, i64) {
                 let (mut centre, mut spread) = (0_i64, 0_i64);
-                let runs = block.chunks(run).zip(middle.chunks(run)).zip(width.chunks(run));
+                let runs = block
+                    .chunks(run)
+                    .zip(middle.chunks(run))
+                    .zip(width.chunks(run));
                 for ((block, middle), width) in runs {
                     let (mut c, mut s) = (0_i32, 0_i32);
                     for ((&w, &m), &r) in block.iter().zip(middle).zip(width) {
                         // Within a run every partial sum fits 32 bits (`Prepared::new`).
-                        let w = i32::from(w as i16);
-                        c = c.wrapping_add(w.wrapping_mul(i32::from(m)));
-                        s = s.wrapping_add(w.wrapping_abs().wrapping_mul(i32::from(r)));
+                        // Both factors visibly 16 bits wide: that makes one multiply-add of them.
+                        let magnitude = i32::from($magnitude(w));
+                        c = c.wrapping_add(i32::from(w as i16).wrapping_mul(i32::from(m)));
+                        s = s.wrapping_add(magnitude.wrapping_mul(i32::from(r)));
                     }
                     centre += i64::from(c);
                     spread += i64::from(s);
@@ -130,10 +125,10 @@ macro_rules! kernels {
     };
 }
 
-kernels!(i8, i16, 64, true);
-kernels!(u8, i16, 64, true);
-kernels!(i16, i32, 32, true);
-kernels!(i32, i64, 16, false);
+kernels!(i8, i16, 256, true, |w: i8| (w as i16).wrapping_abs());
+kernels!(u8, i16, 128, true, |w: u8| w as i16);
+kernels!(i16, i32, BLOCK, true, i16::unsigned_abs);
+kernels!(i32, i64, BLOCK, false, |w: i32| w.unsigned_abs() as u16);
 
 impl sealed::Kernels for i64 {
     const LARGEST: u64 = i64::MIN.unsigned_abs();

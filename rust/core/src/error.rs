@@ -52,9 +52,7 @@ pub enum Error {
         highest: i64,
     },
     /// A saliency that is negative, infinite or not a number.
-    #[error(
-        "saliency[{channel}, {input}] is {value}; saliencies must be finite and not negative"
-    )]
+    #[error("saliency[{channel}, {input}] is {value}; saliencies must be finite and not negative")]
     Saliency {
         /// Output channel.
         channel: usize,
@@ -64,9 +62,7 @@ pub enum Error {
         value: f64,
     },
     /// Even with every weight removed the accumulator is too wide.
-    #[error(
-        "channel {channel} cannot fit {bits} signed bits: its bias alone needs {needed_bits}"
-    )]
+    #[error("channel {channel} cannot fit {bits} signed bits: its bias alone needs {needed_bits}")]
     Infeasible {
         /// Output channel.
         channel: usize,

@@ -67,6 +67,25 @@ impl InputRanges {
         }
     }
 
+    /// How many ranges there are; nothing where one serves all inputs.
+    pub(crate) fn len(&self) -> Option<usize> {
+        match &self.0 {
+            Form::One { .. } => None,
+            Form::Each { low, .. } => Some(low.len()),
+        }
+    }
+
+    /// The largest magnitude of any end.
+    pub(crate) fn largest(&self) -> u64 {
+        match &self.0 {
+            Form::One { low, high } => low.unsigned_abs().max(high.unsigned_abs()),
+            Form::Each { low, high } => low
+                .iter()
+                .chain(high)
+                .fold(0, |largest, end| largest.max(end.unsigned_abs())),
+        }
+    }
+
     /// Every range widened to take in zero.
     pub(crate) fn with_zero(&self) -> Self {
         Self(match &self.0 {
@@ -124,10 +143,7 @@ impl Prepared {
         {
             return Self::One { low: l, high: h };
         }
-        let largest = low
-            .iter()
-            .chain(high)
-            .fold(0, |m: u64, x| m.max(x.unsigned_abs()));
+        let largest = inputs.largest();
         // |low + high| and high - low are at most twice `largest`.
         if largest <= 16_383 {
             // `largest` fits i16, so every narrowing below keeps the value.

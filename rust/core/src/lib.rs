@@ -7,16 +7,27 @@
 #![forbid(unsafe_code)]
 
 mod code;
+mod conv;
 mod error;
 mod inputs;
 mod linear;
+mod prefix;
+mod profile;
 mod ranges;
 mod rows;
 pub mod select;
+mod table;
 pub mod threads;
+mod tracker;
+pub mod yardstick;
 
 pub use code::Code;
+pub use conv::{Conv, Geometry, conv, conv_positions};
 pub use error::{Error, Result};
 pub use inputs::InputRanges;
 pub use linear::{linear, partial_sums};
+pub use prefix::prefix_sums;
+pub use profile::{Position, Share, profile, split_order};
 pub use ranges::Ranges;
+pub use table::table_ranges;
+pub use tracker::RangeTracker;

@@ -3,7 +3,7 @@
 //! `high = b + Σ max(wᵢlᵢ, wᵢhᵢ)` and `low = b + Σ min(wᵢlᵢ, wᵢhᵢ)`; both are attained.
 
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, Axis};
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use crate::code::{BLOCK, Code};
@@ -121,7 +121,13 @@ struct Job<'a, T> {
 impl<T: Code> Job<'_, T> {
     /// Fills the ranges of the rows that start at `first`, with the best instructions there are.
     fn run(&self, first: usize, low: &mut [i64], high: &mut [i64]) -> Result<()> {
-        Arch::new().dispatch(|| self.fill(first, low, high))
+        let job = self;
+        Arch::new().dispatch(Fill {
+            job,
+            first,
+            low,
+            high,
+        })
     }
 
     #[inline(always)]
@@ -151,9 +157,26 @@ impl<T: Code> Job<'_, T> {
     }
 }
 
+/// A call that must be inlined to be compiled for the instruction set at hand; closures are not.
+struct Fill<'a, 'j, T> {
+    job: &'a Job<'j, T>,
+    first: usize,
+    low: &'a mut [i64],
+    high: &'a mut [i64],
+}
+
+impl<T: Code> NullaryFnOnce for Fill<'_, '_, T> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        self.job.fill(self.first, self.low, self.high)
+    }
+}
+
 /// The range of one row without its bias.
 #[inline(always)]
-fn row_range<T: Code>(
+pub(crate) fn row_range<T: Code>(
     prepared: &Prepared,
     row: &[T],
     mask: Option<&[u8]>,
@@ -231,7 +254,7 @@ fn block<'a, T: Code>(
 
 /// Whether sums of `terms` products of such magnitudes fit 64 bits.
 #[inline(always)]
-fn sums_fit(terms: usize, weight: u64, input: u64) -> bool {
+pub(crate) fn sums_fit(terms: usize, weight: u64, input: u64) -> bool {
     let product = u128::from(weight) * u128::from(input);
     product
         .checked_mul(terms as u128)

@@ -1,6 +1,6 @@
 //! Rows as slices, whatever the strides; masked without a masked copy of the layer.
 
-use ndarray::{Array2, ArrayView2, Axis, Slice};
+use ndarray::{ArrayView2, Axis, Slice};
 
 use crate::code::{BLOCK, Code};
 
@@ -11,7 +11,7 @@ const GATHERED: usize = 64;
 /// Hands out the rows of a matrix as slices; contiguous rows are not copied.
 pub(crate) struct Rows<'a, A> {
     view: ArrayView2<'a, A>,
-    tile: Array2<A>,
+    tile: Vec<A>,
     first: usize,
     held: usize,
 }
@@ -20,7 +20,7 @@ impl<'a, A: Copy + Default> Rows<'a, A> {
     pub fn new(view: ArrayView2<'a, A>) -> Self {
         Self {
             view,
-            tile: Array2::default((0, 0)),
+            tile: Vec::new(),
             first: 0,
             held: 0,
         }
@@ -38,23 +38,25 @@ impl<'a, A: Copy + Default> Rows<'a, A> {
     #[inline(never)]
     fn gathered(&mut self, index: usize) -> &[A] {
         let (rows, columns) = self.view.dim();
+        // Rows a power of two apart would share a few cache lines; the odd line keeps them off.
+        let stride = columns + 64;
         if self.tile.is_empty() {
-            self.tile = Array2::default((GATHERED.min(rows), columns));
+            self.tile = vec![A::default(); GATHERED.min(rows) * stride];
         }
         if index < self.first || index >= self.first + self.held {
             self.first = index;
             self.held = GATHERED.min(rows - index);
-            let rows = Slice::from(index..index + self.held);
-            self.tile
-                .slice_axis_mut(Axis(0), Slice::from(..self.held))
-                .assign(&self.view.slice_axis(Axis(0), rows));
+            let part = self
+                .view
+                .slice_axis(Axis(0), Slice::from(index..index + self.held));
+            for (at, column) in part.axis_iter(Axis(1)).enumerate() {
+                let places = self.tile[at..].iter_mut().step_by(stride);
+                for (place, &value) in places.zip(column) {
+                    *place = value;
+                }
+            }
         }
-        // The tile is row-major, so the row is there; an empty one needs no elements.
-        let at = index - self.first;
-        self.tile
-            .as_slice()
-            .and_then(|all| all.get(at * columns..(at + 1) * columns))
-            .unwrap_or_default()
+        &self.tile[(index - self.first) * stride..][..columns]
     }
 }
 

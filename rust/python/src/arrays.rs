@@ -60,7 +60,11 @@ fn array<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>>
     };
     let dtype = array.dtype();
     let itemsize = array.getattr("itemsize")?.extract::<usize>()?;
-    if itemsize > 1 && !array.getattr("flags")?.getattr("aligned")?.extract::<bool>()?
+    if itemsize > 1
+        && !array
+            .getattr("flags")?
+            .getattr("aligned")?
+            .extract::<bool>()?
         || !dtype.getattr("isnative")?.extract::<bool>()?
     {
         let native = dtype.call_method1("newbyteorder", ("=",))?;
@@ -80,7 +84,12 @@ fn dtype_error(value: &Bound<'_, PyUntypedArray>, argument: &str, expected: &str
 }
 
 /// A shape error that the core would not see, since it knows the number of axes by type.
-pub fn shape_error(py: Python<'_>, argument: &'static str, shape: &[usize], expected: String) -> PyErr {
+pub fn shape_error(
+    py: Python<'_>,
+    argument: &'static str,
+    shape: &[usize],
+    expected: String,
+) -> PyErr {
     raise(
         py,
         secateur_core::Error::Shape {
@@ -164,7 +173,9 @@ impl<'py> Integers<'py> {
         }
         let array = integers(value, argument)?;
         if array.ndim() == 0 {
-            return Ok(Self::One(array.as_array().iter().copied().next().unwrap_or(0)));
+            return Ok(Self::One(
+                array.as_array().iter().copied().next().unwrap_or(0),
+            ));
         }
         Ok(Self::Many(array))
     }
@@ -198,17 +209,13 @@ pub fn inputs(low: &Bound<'_, PyAny>, high: &Bound<'_, PyAny>) -> PyResult<Input
             return Err(shape_error(py, argument, ends.shape(), expected));
         }
     }
-    let len = low.shape().first().or(high.shape().first()).copied().unwrap_or(1);
+    let len = low
+        .shape()
+        .first()
+        .or(high.shape().first())
+        .copied()
+        .unwrap_or(1);
     InputRanges::each(low.to_vec(len), high.to_vec(len)).map_err(|error| raise(py, error))
-}
-
-/// An array of that type, or nothing for `None`.
-pub fn optional<'py, T: Element>(
-    value: Option<&Bound<'py, PyAny>>,
-    argument: &str,
-    expected: &str,
-) -> PyResult<Option<PyReadonlyArrayDyn<'py, T>>> {
-    value.map(|value| exactly(value, argument, expected)).transpose()
 }
 
 /// An array of that type and no other.
@@ -246,11 +253,44 @@ where
     D: numpy::ndarray::Dimension,
 {
     let shape = view.shape().to_vec();
-    view.into_dimensionality::<D>()
-        .map_err(|_| shape_error(py, argument, &shape, format!("it must have axes {expected}")))
+    view.into_dimensionality::<D>().map_err(|_| {
+        shape_error(
+            py,
+            argument,
+            &shape,
+            format!("it must have axes {expected}"),
+        )
+    })
 }
 
 /// A shape of any number of axes.
 pub fn shape(axes: &[usize]) -> IxDyn {
     IxDyn(axes)
+}
+
+/// Input ranges of any shape, flat; a missing shape is one range for all.
+pub fn flat_inputs(
+    low: &Bound<'_, PyAny>,
+    high: &Bound<'_, PyAny>,
+    shapes: &[&[usize]],
+) -> PyResult<InputRanges> {
+    let py = low.py();
+    let (low, high) = (Integers::read(low, "low")?, Integers::read(high, "high")?);
+    if let (Integers::One(low), Integers::One(high)) = (&low, &high) {
+        return InputRanges::one(*low, *high).map_err(|error| raise(py, error));
+    }
+    let shape = if low.shape().is_empty() {
+        high.shape()
+    } else {
+        low.shape()
+    };
+    for (argument, ends) in [("low", &low), ("high", &high)] {
+        let fits = ends.shape().is_empty() || (ends.shape() == shape && shapes.contains(&shape));
+        if !fits {
+            let expected = format!("it must be one integer or have one of the shapes {shapes:?}");
+            return Err(shape_error(py, argument, ends.shape(), expected));
+        }
+    }
+    let len = shape.iter().product();
+    InputRanges::each(low.to_vec(len), high.to_vec(len)).map_err(|error| raise(py, error))
 }

@@ -1,7 +1,7 @@
 //! `linear` and its kin.
 
 use numpy::ndarray::{ArrayView3, Axis, Ix1, Ix2, Ix3};
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use secateur_core::{InputRanges, Ranges, Result, threads};
 
@@ -10,11 +10,7 @@ use crate::errors::raise;
 use crate::with_codes;
 
 /// Both ends as arrays of the given shape.
-pub fn ends<'py>(
-    py: Python<'py>,
-    ranges: Ranges,
-    shape: &[usize],
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+pub fn ends<'py>(py: Python<'py>, ranges: Ranges, shape: &[usize]) -> PyResult<Ends<'py>> {
     let array = |values: Vec<i64>| -> PyResult<Bound<'py, PyAny>> {
         let array: Bound<'py, PyArray1<i64>> = values.into_pyarray(py);
         if shape.len() == 1 {
@@ -25,7 +21,7 @@ pub fn ends<'py>(
     Ok((array(ranges.low)?, array(ranges.high)?))
 }
 
-type Ends<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+pub type Ends<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 macro_rules! affine {
     ($(#[$doc:meta])* $name:ident) => {
@@ -73,6 +69,69 @@ macro_rules! affine {
 affine!(linear);
 affine!(partial_sums);
 
+/// Hull over the prefixes of the sum.
+#[pyfunction]
+#[pyo3(signature = (weight, low, high, bias=None, mask=None))]
+pub fn prefix_sums<'py>(
+    py: Python<'py>,
+    weight: &Bound<'py, PyAny>,
+    low: &Bound<'py, PyAny>,
+    high: &Bound<'py, PyAny>,
+    bias: Option<&Bound<'py, PyAny>>,
+    mask: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Ends<'py>> {
+    let weight = arrays::codes(weight, "weight")?;
+    let inputs = arrays::inputs(low, high)?;
+    let bias = bias
+        .map(|bias| arrays::integers(bias, "bias"))
+        .transpose()?;
+    let bias = match &bias {
+        Some(bias) => Some(axes::<_, Ix1>(py, bias.as_array(), "bias", "[out]")?),
+        None => None,
+    };
+    let mask = mask.map(arrays::mask).transpose()?;
+    let mask = match &mask {
+        Some(mask) => Some(axes::<_, Ix2>(py, mask.as_array(), "mask", "[out, in]")?),
+        None => None,
+    };
+    let (ranges, outputs) = with_codes!(&weight, view => {
+        let view = axes::<_, Ix2>(py, view, "weight", "[out, in]")?;
+        (py.detach(|| secateur_core::prefix_sums(view, &inputs, bias, mask)), view.nrows())
+    });
+    ends(py, ranges.map_err(|error| raise(py, error))?, &[outputs])
+}
+
+/// Least and greatest entry of every table within its index range.
+#[pyfunction]
+pub fn table_ranges<'py>(
+    py: Python<'py>,
+    tables: &Bound<'py, PyAny>,
+    low: &Bound<'py, PyAny>,
+    high: &Bound<'py, PyAny>,
+    start: &Bound<'py, PyAny>,
+) -> PyResult<Ends<'py>> {
+    let tables = arrays::codes(tables, "tables")?;
+    let read = |value, argument| -> PyResult<Vec<i64>> {
+        let array = arrays::integers(value, argument)?;
+        let view = axes::<_, Ix1>(py, array.as_array(), argument, "[channels]")?;
+        Ok(view.to_vec())
+    };
+    let indices = Ranges {
+        low: read(low, "low")?,
+        high: read(high, "high")?,
+    };
+    let start = read(start, "start")?;
+    let ranges = with_codes!(&tables, view => {
+        let view = axes::<_, Ix2>(py, view, "tables", "[entries] or [channels, entries]")?;
+        py.detach(|| secateur_core::table_ranges(view, &indices, &start))
+    });
+    ends(
+        py,
+        ranges.map_err(|error| raise(py, error))?,
+        &[indices.low.len()],
+    )
+}
+
 /// Most threads that a call uses; 0 stands for one per processor.
 #[pyfunction]
 pub fn set_num_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
@@ -83,4 +142,11 @@ pub fn set_num_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
 #[pyfunction]
 pub fn num_threads() -> usize {
     threads::num_threads()
+}
+
+/// Sum of all bytes of a contiguous array, read once: what the benches call the speed of memory.
+#[pyfunction]
+pub fn byte_sum(py: Python<'_>, bytes: PyReadonlyArray1<'_, u8>) -> PyResult<u64> {
+    let bytes = bytes.as_slice()?;
+    Ok(py.detach(|| secateur_core::yardstick::byte_sum(bytes)))
 }

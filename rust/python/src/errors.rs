@@ -37,12 +37,14 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
             facts.set_item("shape", pyo3::types::PyTuple::new(py, shape)?)?;
             facts.set_item("expected", expected)
         }),
-        Error::EmptyRange { index, low, high } => exception(py, "EmptyRangeError", message, |facts| {
-            facts.set_item("argument", "low and high")?;
-            facts.set_item("index", index)?;
-            facts.set_item("low", low)?;
-            facts.set_item("high", high)
-        }),
+        Error::EmptyRange { index, low, high } => {
+            exception(py, "EmptyRangeError", message, |facts| {
+                facts.set_item("argument", "low and high")?;
+                facts.set_item("index", index)?;
+                facts.set_item("low", low)?;
+                facts.set_item("high", high)
+            })
+        }
         Error::Overflow { channel, low, high } => {
             exception(py, "AccumulatorOverflowError", message, |facts| {
                 facts.set_item("channel", channel)?;

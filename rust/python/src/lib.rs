@@ -4,7 +4,9 @@
 
 mod arrays;
 mod bounds;
+mod convolution;
 mod errors;
+mod removal;
 mod selection;
 
 use pyo3::prelude::*;
@@ -13,7 +15,13 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use super::bounds::{linear, num_threads, partial_sums, set_num_threads};
+    use super::bounds::{
+        byte_sum, linear, num_threads, partial_sums, prefix_sums, set_num_threads, table_ranges,
+    };
+    #[pymodule_export]
+    use super::convolution::{conv, conv_positions};
+    #[pymodule_export]
+    use super::removal::{RangeTracker, profile, profile_network};
     #[pymodule_export]
     use super::selection::{fractional_bounds, select};
 }

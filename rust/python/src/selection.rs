@@ -1,6 +1,6 @@
 //! `select` and its bound.
 
-use numpy::ndarray::{Array2, ArrayView1, ArrayView2, Ix1, Ix2};
+use numpy::ndarray::{ArrayView1, ArrayView2, Ix1, Ix2};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 use secateur_core::InputRanges;
@@ -8,6 +8,7 @@ use secateur_core::select::{self as selection, Budget, Method, Problem};
 
 use crate::arrays::{self, Integers, axes, shape_error};
 use crate::errors::raise;
+use crate::removal::matrix;
 use crate::with_codes;
 
 /// Everything about a selection but its codes.
@@ -48,7 +49,9 @@ impl<'py> Request<'py> {
             inputs: rows_of_inputs(low, high)?,
             bits: bits.to_vec(1),
             budget: if signed { Budget::Signed } else { Budget::Span },
-            bias: bias.map(|bias| arrays::integers(bias, "bias")).transpose()?,
+            bias: bias
+                .map(|bias| arrays::integers(bias, "bias"))
+                .transpose()?,
             mask: mask.map(arrays::mask).transpose()?,
         })
     }
@@ -75,7 +78,11 @@ fn rows_of_inputs(low: &Bound<'_, PyAny>, high: &Bound<'_, PyAny>) -> PyResult<V
     if lows.shape().len() < 2 && highs.shape().len() < 2 {
         return Ok(vec![arrays::inputs(low, high)?]);
     }
-    let shape = if lows.shape().len() == 2 { lows.shape() } else { highs.shape() };
+    let shape = if lows.shape().len() == 2 {
+        lows.shape()
+    } else {
+        highs.shape()
+    };
     let &[outputs, inputs] = shape else {
         let expected = "it must be one integer or have shape [in] or [out, in]".into();
         return Err(shape_error(py, "low and high", shape, expected));
@@ -138,10 +145,7 @@ pub fn select<'py>(
         (py.detach(|| selection::select(&problem, method)), problem.codes.dim())
     });
     let keep = keep.map_err(|error| raise(py, error))?;
-    match Array2::from_shape_vec(shape, keep) {
-        Ok(keep) => Ok(keep.into_pyarray(py)),
-        Err(error) => Err(pyo3::exceptions::PyRuntimeError::new_err(error.to_string())),
-    }
+    matrix(py, shape, keep)
 }
 
 /// Saliency that no mask can exceed, per channel.

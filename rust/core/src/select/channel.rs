@@ -1,6 +1,7 @@
 //! One channel: what its weights cost, which knapsacks that makes, and the mask they give.
 
 use super::core::{self, Break};
+use super::double::{self, Double};
 use super::{Budget, Item, Method, Problem};
 use crate::{Code, Error, Result};
 
@@ -10,6 +11,7 @@ pub(super) struct Channel {
     /// What costs nothing and was not gone already.
     free: Vec<u32>,
     knapsacks: Vec<Knapsack>,
+    double: Option<Double>,
     /// A saliency times two to this power is its profit.
     shift: i32,
     /// Saliency of `free`.
@@ -73,6 +75,7 @@ impl Channel {
                 })
                 .collect(),
         };
+        let mut double = None;
         let knapsacks = match problem.budget {
             Budget::Span => vec![knapsack((1 << bits) - 1, &shares, &|s| s.up + s.down)],
             Budget::Signed => {
@@ -80,18 +83,40 @@ impl Channel {
                 let room_up = (1 << (bits - 1)) - 1 - bias;
                 let room_down = (1 << (bits - 1)) + bias;
                 if room_up < 0 || room_down < 0 {
+                    let magnitude = if bias < 0 { !bias } else { bias };
                     return Err(Error::Infeasible {
                         channel,
                         bits,
-                        needed_bits: 0,
+                        needed_bits: 1 + i128::BITS - magnitude.leading_zeros(),
                     });
                 }
-                let (ups, downs): (Vec<Share>, Vec<Share>) =
-                    shares.iter().partition(|share| share.down == 0);
-                vec![
-                    knapsack(room_up, &ups, &|s| s.up),
-                    knapsack(room_down, &downs, &|s| s.down),
-                ]
+                if shares.iter().all(|share| share.up == share.down) {
+                    // Ranges that are symmetric about zero: one budget binds for both.
+                    vec![knapsack(room_up.min(room_down), &shares, &|s| s.up)]
+                } else if shares.iter().all(|s| s.up.min(s.down) == 0) {
+                    // Inputs of one sign: each weight moves one end only.
+                    let (ups, downs): (Vec<Share>, Vec<Share>) =
+                        shares.iter().partition(|share| share.down == 0);
+                    vec![
+                        knapsack(room_up, &ups, &|s| s.up),
+                        knapsack(room_down, &downs, &|s| s.down),
+                    ]
+                } else {
+                    double = Some(Double {
+                        items: shares
+                            .iter()
+                            .map(|share| double::Item {
+                                up: share.up,
+                                down: share.down,
+                                profit: profit(share),
+                                input: share.input,
+                            })
+                            .collect(),
+                        room_up,
+                        room_down,
+                    });
+                    Vec::new()
+                }
             }
         };
         let free_saliency = free.iter().map(|&input| saliency[input as usize]).sum();
@@ -99,6 +124,7 @@ impl Channel {
             channel,
             free,
             knapsacks,
+            double,
             shift,
             free_saliency,
         })
@@ -109,20 +135,53 @@ impl Channel {
         for &input in &self.free {
             keep[input as usize] = true;
         }
+        let limit = Error::SelectionLimit {
+            channel: self.channel,
+            limit: core::MOST_STATES,
+        };
         for knapsack in &mut self.knapsacks {
-            knapsack.choose(method, keep).ok_or(Error::SelectionLimit {
-                channel: self.channel,
-                limit: core::MOST_STATES,
-            })?;
+            knapsack.choose(method, keep).ok_or_else(|| limit.clone())?;
         }
-        Ok(())
+        match &self.double {
+            Some(double) => choose_double(double, method, keep).ok_or(limit),
+            None => Ok(()),
+        }
     }
 
     /// Saliency that no mask can exceed.
     pub fn fractional_bound(&self) -> f64 {
-        let bound: f64 = self.knapsacks.iter().map(Knapsack::fractional_bound).sum();
+        let bound = self
+            .knapsacks
+            .iter()
+            .map(Knapsack::fractional_bound)
+            .chain(self.double.iter().map(Double::fractional_bound))
+            .sum();
         self.free_saliency + scaled(bound, -self.shift)
     }
+}
+
+fn choose_double(double: &Double, method: Method, keep: &mut [bool]) -> Option<()> {
+    let mut chosen = vec![false; double.items.len()];
+    match method {
+        Method::Greedy => double.greedy(&mut chosen),
+        Method::Exact => {
+            let unit = double
+                .items
+                .iter()
+                .fold(0, |d, item| gcd(d, item.profit as u64));
+            double.solve((unit as i64).max(double.items.len() as i64), &mut chosen)?;
+        }
+    }
+    let mut order: Vec<usize> = (0..chosen.len()).collect();
+    order.sort_by_key(|&index| {
+        let item = &double.items[index];
+        (-item.profit, item.up + item.down)
+    });
+    double.fill(order.into_iter(), &mut chosen);
+    for (item, chosen) in double.items.iter().zip(chosen) {
+        keep[item.input as usize] |= chosen;
+    }
+    Some(())
 }
 
 impl Knapsack {

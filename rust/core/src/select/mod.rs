@@ -5,6 +5,7 @@
 
 mod channel;
 mod core;
+mod double;
 
 use ndarray::{ArrayView1, ArrayView2};
 use rayon::prelude::*;
@@ -151,7 +152,11 @@ impl<T: Code> Problem<'_, T> {
         for ranges in self.inputs {
             ranges.check_len(inputs)?;
         }
-        if let Some(at) = self.bits.iter().position(|bits| !(1..=MOST_BITS).contains(bits)) {
+        if let Some(at) = self
+            .bits
+            .iter()
+            .position(|bits| !(1..=MOST_BITS).contains(bits))
+        {
             return Err(Error::Bits {
                 bits: self.bits[at],
                 channel: (self.bits.len() > 1).then_some(at),
