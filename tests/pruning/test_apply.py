@@ -177,7 +177,7 @@ def test_a_promise_for_a_layer_that_is_not_there_is_refused():
 
 @pytest.mark.parametrize("bits", ["8", 8.0, {"one": None}])
 def test_a_promise_is_a_whole_number(bits):
-    with pytest.raises(SpecificationError, match="'mine' promises .* expected an integer"):
+    with pytest.raises(SpecificationError, match=r"'mine' promises .* expected an integer"):
         apply_strategy(TWO, strategy(lambda p: {}, Promise(accumulator_bits=lambda o: bits)))
 
 

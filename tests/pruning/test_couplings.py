@@ -1,5 +1,7 @@
 """Which channels feed which, on every architecture, and checked by making one channel speak."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -59,37 +61,26 @@ def test_what_reaches_the_output_or_mixes_with_the_input_is_not_removable():
 
 @given(networks())
 def test_a_channel_moves_no_column_that_it_does_not_feed(network):
-    """Changing one channel's bias changes only inputs that the couplings say it feeds."""
-    x = inputs(network, limit=64)
-    before = network.nodes(x)
+    """With all codes zero a changed bias travels no further than to the next layers."""
+    still = network.with_operations(*(replace(o, codes=0 * o.codes) for o in network.layers))
+    x = inputs(network, limit=2)[:1]
+    before = still.nodes(x)
     couplings = {(c.producer, c.consumer): c.columns for c in couplings_of(network)}
-    for producer in network.layers:
-        bias = np.zeros(len(producer.codes), np.int64) if producer.bias is None else producer.bias
+    for producer in still.layers:
         for channel in range(len(producer.codes)):
-            moved = bias + 3 * (np.arange(len(bias)) == channel)
-            changed = type(producer)(**{**vars(producer), "bias": moved})
+            bias = (
+                np.zeros(len(producer.codes), np.int64) if producer.bias is None else producer.bias
+            )
+            moved = replace(producer, bias=bias + 3 * (np.arange(len(bias)) == channel))
             try:
-                after = network.with_operations(changed).nodes(x)
+                after = still.with_operations(moved).nodes(x)
             except NetworkError:  # an explicit table without an entry there
                 continue
             for consumer in network.layers:
-                feeders = _upstream(network, consumer.source)
-                if producer.name not in feeders:
-                    continue
-                different = (before[consumer.source] != after[consumer.source]).any(axis=0)
-                columns = different.reshape(len(different), -1).any(axis=1)
-                fed = couplings[producer.name, consumer.name]
-                assert set(np.flatnonzero(columns)) <= set(fed[fed[:, 0] == channel, 1])
-
-
-def _upstream(network, name):
-    """The layers whose accumulators reach `name` without passing another layer."""
-    if name == network.input.name:
-        return set()
-    operation = network[name]
-    if operation in list(network.layers):
-        return {name}
-    return set().union(*(_upstream(network, s) for s in operation.sources))
+                different = (before[consumer.source] != after[consumer.source])[0]
+                columns = np.flatnonzero(different.reshape(len(different), -1).any(axis=1))
+                fed = couplings.get((producer.name, consumer.name), np.empty((0, 2)))
+                assert set(columns) <= set(fed[fed[:, 0] == channel, 1])
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
