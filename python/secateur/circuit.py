@@ -217,7 +217,7 @@ def compile(
         proof = prove(tracing.graph, {"x": box}, lowered.joined)
         check_agreement(report, lowered.nodes, proof)
         declared = declare(tracing.graph, proof)
-        check_widths(report, lowered.nodes, declared)
+        check_widths(network, lowered.nodes, declared)
     options = {"p_error": p_error, "global_p_error": global_p_error, **(configuration or {})}
     with _timed(timings, "compile"):
         compiled = target.compile(tracing, declared, options)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from backends import on_each_backend
 from hypothesis import given
-from networks import EXAMPLES, Builder, codes, example, inputs, networks
 
+from backends import on_each_backend
+from networks import EXAMPLES, Builder, codes, example, inputs, networks
 from secateur.analysis import analyze
 from secateur.lowering.proof import prove
 from secateur.lowering.trace import Lowered

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from secateur.analysis import RangeReport
+from secateur.analysis import RangeReport, analyze
 from secateur.errors import ProofMismatchError, WidthError
 from secateur.lowering.backend import WIDTH_LIMIT
 from secateur.lowering.proof import Proof
-from secateur.ranges import Range, Ranges, Width
+from secateur.network import Network
+from secateur.ranges import Range, Ranges
 
 
 def check_agreement(report: RangeReport, nodes: Mapping[str, Any], proof: Proof) -> None:
@@ -45,22 +46,24 @@ def check_agreement(report: RangeReport, nodes: Mapping[str, Any], proof: Proof)
 
 
 def check_widths(
-    report: RangeReport, nodes: Mapping[str, Any], declared: Mapping[Any, tuple[int, int]]
+    network: Network, nodes: Mapping[str, Any], declared: Mapping[Any, tuple[int, int]]
 ) -> None:
-    """Raise `WidthError` where an operation is declared wider than a lookup takes.
+    """Raise `WidthError` where there are lookups and an operation is wider than they take.
 
     Args:
-        report: the analysis of the network; tells the channels to blame.
+        network: as the caller knows it, not narrowed: its channels are the ones to blame.
         nodes: operation name → node that holds its result.
         declared: node → range that the backend is to give it a width for.
     """
+    if not any(node.converted_to_table_lookup for node in declared):
+        return
     for name, node in nodes.items():
-        declared_range = Range(*declared.get(node, (0, 0)))
-        kind: Width = "signed" if declared_range.low < 0 else "unsigned"
-        bits = declared_range.bits(kind)
+        needed = Range(*declared.get(node, (0, 0)))
+        bits = needed.bits("signed" if needed.low < 0 else "unsigned")
         if bits <= WIDTH_LIMIT:
             continue
-        over = np.flatnonzero(report[name].channels.bits(kind) > WIDTH_LIMIT).tolist()
+        # Narrowing widens no channel, so that the wide ones were wide before.
+        over = np.flatnonzero(analyze(network)[name].channels.bits("span") > WIDTH_LIMIT).tolist()
         raise WidthError(
             f"layer {name!r} needs {bits} bits, {bits - WIDTH_LIMIT} more than the "
             f"{WIDTH_LIMIT} of a lookup, for channels {_listed(over)}; nothing was compiled; "

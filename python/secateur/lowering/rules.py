@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur import bounds
-from secateur.errors import AccumulatorOverflowError, UnprovableError
-from secateur.ranges import Ranges
+from secateur.errors import AccumulatorOverflowError, UnprovableError, WidthError
+from secateur.lowering.backend import WIDTH_LIMIT
+from secateur.ranges import Range, Ranges
 from secateur.tables import Integers
-
-#: Beyond this many values a node is not evaluated on each; no lookup is so wide.
-LARGEST_DOMAIN = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,8 +320,14 @@ def _univariate(step: Step) -> Ranges:
     operands: list[Any] = [p() if is_constant(p) else None for p in step.preds]
     shape = step.node.output.shape
     first, last = int(source.low.min()), int(source.high.max())
-    if last - first >= LARGEST_DOMAIN:
-        raise step.refuse(f"is a function of [{first}, {last}], too many values to evaluate")
+    if last - first >= 1 << WIDTH_LIMIT:
+        bits = Range(first, last).bits()
+        raise WidthError(
+            f"operation {step.name!r} at {step.node.location} looks up [{first}, {last}], which "
+            f"takes {bits} bits, {bits - WIDTH_LIMIT} more than a lookup has; nothing was compiled",
+            bits=bits,
+            limit=WIDTH_LIMIT,
+        )
     low = np.full(shape, np.iinfo(np.int64).max)
     high = np.full(shape, np.iinfo(np.int64).min)
     for value in range(first, last + 1):
