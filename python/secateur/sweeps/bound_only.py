@@ -80,6 +80,7 @@ def sweep_bounds(network: Network | PruningProblem, candidates: Candidates) -> C
         MaskError: a mask that is not boolean or not shaped like its layer's weight.
         ShapeError: levels or bits whose second axis is not one per layer.
         OptionError: a level outside 0 to 1, bits outside 1 to 63.
+        AccumulatorOverflowError: an accumulator that 64 bits do not hold.
 
     Example:
         >>> from secateur.network import Input, Output
@@ -252,17 +253,16 @@ def _joined(parts: list[_Found]) -> _Found:
 
 def _profile(layer: PrunableLayer, order: Integers, counts: Integers) -> Ranges:
     """Return the ranges [counts, out] after the first weights of `order` are gone."""
-    rows = len(layer.codes)
-    codes = np.where(layer.mask, layer.codes, 0).astype(layer.codes.dtype).reshape(rows, -1)
-    low, high = [], []
-    for at, block_low, block_high in layer.blocks:
-        first, last = at.start * codes.shape[1], at.stop * codes.shape[1]
-        inside = (order >= first) & (order < last)
-        gone = np.concatenate([[0], np.cumsum(inside)])[counts]
-        ranges = bounds.profile(codes[at], order[inside] - first, block_low, block_high, gone)
-        low.append(ranges.low + layer.bias[at])
-        high.append(ranges.high + layer.bias[at])
-    return Ranges(np.concatenate(low, axis=1), np.concatenate(high, axis=1))
+    codes = np.where(layer.mask, layer.codes, 0).astype(layer.codes.dtype)
+    rows, lows, highs = zip(*layer.blocks, strict=True)
+    # Groups are consecutive rows, so that an order over the layer is one over its groups.
+    groups = [codes.reshape(len(codes), -1)[at] for at in rows]
+    for group, at, low, high in zip(groups, rows, lows, highs, strict=True):
+        # What is left of a channel is one of its partial sums: none of them wraps below.
+        bounds.partial_sums(group, low, high, layer.bias[at])
+    found = bounds.profile_network(groups, order, lows, highs, counts)
+    low, high = (np.concatenate(side, axis=1) for side in zip(*found, strict=True))
+    return Ranges(low + layer.bias, high + layer.bias)
 
 
 def _check_levels(levels: Mapping[str, NDArray[Any]]) -> None:
