@@ -25,6 +25,7 @@ from secateur.errors import (
     InputRangeError,
     MessageError,
     MismatchError,
+    MissingExtraError,
     ShapeError,
 )
 from secateur.narrowing import narrow
@@ -158,6 +159,15 @@ class TestLoad:
         with pytest.raises(FileVersionError, match="save the circuit again") as raised:
             Client.load(copied / "client")
         assert raised.value.version == found
+
+    def test_a_backend_that_is_not_installed_is_named(self, copied):
+        path = copied / "client" / "manifest.json"
+        other = {"concrete-numpy": "concrete-python", "concrete-python": "concrete-numpy"}
+        manifest = json.loads(path.read_text())
+        manifest["backend"]["name"] = other[manifest["backend"]["name"]]
+        path.write_text(json.dumps(manifest))
+        with pytest.raises(MissingExtraError, match=manifest["backend"]["name"]):
+            Client.load(copied / "client")
 
     def test_parameters_that_do_not_compile_again_are_refused(self, copied):
         """A server whose backend would compile to other keys than the clients make."""

@@ -17,7 +17,7 @@ from typing import Any
 from secateur.analysis import LARGEST_TABLE, NodeRange, RangeReport, analyze
 from secateur.errors import FileFormatError, FileVersionError
 from secateur.files import write_whole
-from secateur.narrowing.readers import circuit_bits
+from secateur.narrowing.widths import circuit_bits
 from secateur.network import Network
 from secateur.operations import Conv, Linear, Lookup
 from secateur.storage import digest, fingerprint

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from secateur.errors import FileFormatError, FileVersionError
 from secateur.files import whole_directory
+from secateur.lowering.backend import backend_named
 
 FORMAT = "secateur-circuit"
 VERSION = 1
@@ -78,6 +79,7 @@ def read_part(directory: str | os.PathLike[str], part: str) -> Part:
         FileFormatError: there is no such part, or a file of it is missing or was altered.
         FileVersionError: it was saved by a later version of this library, or compiled by a
             version of the backend that is not the one installed.
+        MissingExtraError: the backend that it was compiled by is not installed.
     """
     directory = Path(directory)
     path = directory / _NAME
@@ -90,13 +92,13 @@ def read_part(directory: str | os.PathLike[str], part: str) -> Part:
         if manifest["format"] != FORMAT:
             raise ValueError(f"its format is {manifest['format']!r}")
         _check_version(path, "format", manifest["version"], VERSION)
-        backend, compiled_by = manifest["backend"]["name"], manifest["backend"]["version"]
+        backend = backend_named(str(manifest["backend"]["name"]))
+        _check_version(path, backend.name, manifest["backend"]["version"], backend.version)
         hashes = {p: dict(files) for p, files in manifest["parts"].items()}
     except FileVersionError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _refused(path, f"is truncated or is no manifest: {error}") from error
-    _check_version(path, backend, compiled_by, version(backend))
     if part not in hashes or not all((directory / name).is_file() for name in hashes[part]):
         raise _refused(
             directory, f"is not the {part} part of a circuit, or files of it are missing"
@@ -105,7 +107,7 @@ def read_part(directory: str | os.PathLike[str], part: str) -> Part:
     for name, found in files.items():
         if hashlib.sha256(found).hexdigest() != hashes[part][name]:
             raise _refused(directory / name, "does not match its hash: it was altered or damaged")
-    return Part(hashlib.sha256(content).hexdigest(), backend, files)
+    return Part(hashlib.sha256(content).hexdigest(), backend.name, files)
 
 
 def _check_version(path: Path, what: str, found: object, known: object) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from secateur.narrowing.readers import proved_ranges, undone_by_readers
+from secateur.narrowing.readers import undone_by_readers
+from secateur.narrowing.widths import proved_ranges
 from secateur.network import Network
 from secateur.operations import Add, Affine, Lookup
 from secateur.ranges import Ranges

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.analysis import NodeRange
-from secateur.narrowing.readers import report_of
+from secateur.narrowing.widths import report_of
 from secateur.network import Network
 from secateur.operations import (
     Add,

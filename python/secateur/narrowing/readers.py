@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
-from secateur.analysis import RangeReport, analyze
+from secateur.narrowing.widths import circuit_bits
 from secateur.network import Network
 from secateur.operations import (
     Add,
@@ -30,7 +29,7 @@ from secateur.operations import (
     SumPool,
     Transpose,
 )
-from secateur.ranges import Range, Ranges
+from secateur.ranges import Ranges
 from secateur.tables import Integers
 
 
@@ -83,26 +82,6 @@ class Change:
         if (factor != 1).any():
             raise _CannotUndoError
         return offset
-
-
-@lru_cache(maxsize=1)
-def report_of(network: Network) -> RangeReport:
-    """Return `analyze(network)`, once for all steps that look at the same network in turn."""
-    return analyze(network)
-
-
-def proved_ranges(network: Network) -> Mapping[str, Ranges]:
-    """Return name → proved range of every node."""
-    return {node.name: node.ranges for node in report_of(network)}
-
-
-def circuit_bits(ranges: Ranges) -> int:
-    """Return the width of an integer type that holds every value of a node in `ranges`.
-
-    A node that is never negative is unsigned; one type serves all its channels.
-    """
-    hull = Range(int(ranges.low.min()), int(ranges.high.max()))
-    return hull.bits("signed" if hull.low < 0 else "unsigned")
 
 
 def undone_by_readers(

@@ -11,7 +11,7 @@ from secateur.analysis import RangeReport
 from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
-from secateur.narrowing.readers import circuit_bits, report_of
+from secateur.narrowing.widths import circuit_bits, report_of
 from secateur.network import Network
 from secateur.operations import Lookup
 
