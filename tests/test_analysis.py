@@ -43,7 +43,7 @@ def test_first_accumulators_are_exact_over_all_inputs(name):
     first = next(network.layers)
     node = analyze(network)[first.name]
     assert node.exact.all()
-    low, high = channel_extremes(network.nodes(inputs(network, limit=1 << 20))[first.name])
+    low, high = channel_extremes(network.nodes(inputs(network, limit=1 << 14))[first.name])
     witnesses = [
         analyze(network).witness(first.name, c, end)
         for c in range(len(low))
