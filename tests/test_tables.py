@@ -34,7 +34,7 @@ def test_activations_are_those_of_torch(name):
     if name == "gelu_tanh":
         theirs = functional.gelu(torch.from_numpy(x), approximate="tanh")
     else:
-        module = functional if hasattr(functional, name) else torch
+        module = torch if hasattr(torch, name) else functional
         theirs = getattr(module, name)(torch.from_numpy(x), **PARAMETERS.get(name, {}))
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-12, atol=1e-12)
 
