@@ -96,11 +96,9 @@ def _without_unread(network: Network) -> Network:
         if operation.name in needed:
             needed.update(operation.sources)
     operations = tuple(o for o in network.operations if o.name in needed)
-    return (
-        network
-        if len(operations) == len(network.operations)
-        else replace(network, operations=operations)
-    )
+    if len(operations) == len(network.operations):
+        return network
+    return replace(network, operations=operations)
 
 
 def _kept(network: Network) -> Mapping[str, Mask]:
@@ -139,16 +137,12 @@ def _grow(operation: Operation, kept: Mapping[str, Mask], shapes: Mapping[str, S
             groups |= sources[0].reshape(operation.groups, -1).any(axis=1)
             own |= np.repeat(groups, len(own) // operation.groups)
             sources[0] |= np.repeat(groups, len(sources[0]) // operation.groups)
-        case Lookup() | MaxPool() | SumPool() | Add():
-            own |= np.any(sources, axis=0)
-            for source in sources:
-                source |= own
         case Concat(axis=0):
             ends = np.cumsum([len(s) for s in sources])[:-1]
             own |= np.concatenate(sources)
             for source, part in zip(sources, np.split(own, ends), strict=True):
                 source |= part
-        case Concat():
+        case Lookup() | MaxPool() | SumPool() | Add() | Concat():
             own |= np.any(sources, axis=0)
             for source in sources:
                 source |= own
