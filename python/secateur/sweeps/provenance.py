@@ -30,16 +30,21 @@ def provenance(content: Plain) -> Mapping[str, str]:
 def fingerprint(evaluate: Evaluate) -> dict[str, Any]:
     """Return what must be the same for results to belong in one journal.
 
-    The name of `evaluate` with what is bound to it (the arguments of a partial, the fields of
-    a frozen dataclass), and the version of this library. Its source is not part of it: a
-    failing point is mended by editing the source.
+    The name of `evaluate` with what is bound to it (the arguments of a partial, the fields by
+    which a frozen dataclass is compared), and the version of this library. Its source is not
+    part of it: a failing point is mended by editing the source.
     """
     return {"evaluate": _describe(evaluate), **_library()}
 
 
 @functools.cache
+def library_version() -> str:
+    """Return the version of this library."""
+    return version("secateur")
+
+
 def _library() -> Mapping[str, str]:
-    return {"secateur": version("secateur")}
+    return {"secateur": library_version()}
 
 
 @functools.cache
@@ -59,7 +64,8 @@ def _describe(evaluate: Any) -> Any:
     if hasattr(evaluate, "__qualname__"):
         return _name(evaluate)
     fields = dataclasses.fields(evaluate) if dataclasses.is_dataclass(evaluate) else ()
-    return [_name(type(evaluate)), {f.name: _content(getattr(evaluate, f.name)) for f in fields}]
+    compared = {f.name: _content(getattr(evaluate, f.name)) for f in fields if f.compare}
+    return [_name(type(evaluate)), compared]
 
 
 def _content(value: Any) -> Any:
