@@ -11,19 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import nn
 
-from secateur.errors import MissingExtraError, NotFiniteError, ScheduleError, ShapeError
-
-try:
-    import torch
-    from torch import nn
-except ImportError as error:
-    raise MissingExtraError(
-        "training needs torch; pip install 'secateur[torch]'",
-        package="torch",
-        extra="torch",
-        feature="training",
-    ) from error
+from secateur.errors import NotFiniteError, ScheduleError, ShapeError
 
 if TYPE_CHECKING:
     from secateur.pruning.torch import Pruner

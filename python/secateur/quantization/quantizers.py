@@ -135,8 +135,9 @@ def quantized_weight(
     Raises:
         UnsupportedModuleError: the layer is not quantised, or not per tensor or output channel.
     """
-    codes, scale = _codes_and_scale(name, layer, source)
-    return _integers(codes), scale.double().cpu().numpy().reshape(-1)
+    quantized = _quantized(name, layer, source)
+    scale: NDArray[np.float64] = quantized.scale.double().cpu().numpy().reshape(-1)
+    return _integers(_rounded(quantized)), scale
 
 
 def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
@@ -151,12 +152,12 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
     Returns:
         Integers shaped like the weight, in the type that `quantized_weight` gives.
     """
-    codes, scale = _codes_and_scale(name, layer, source)
-    proxy = layer.weight_quant
-    bits, zero = int(layer.weight_quant.bit_width()), float(layer.weight_quant.zero_point().max())
-    low, high = _code_range(bits, proxy.is_signed, bool(proxy.is_narrow_range))
-    back = (layer.weight_orig.detach() / scale).round_().clamp_(low - zero, high - zero)
-    return _integers(torch.where(layer.weight_mask.bool(), codes, back))
+    quantized = _quantized(name, layer, source)
+    narrow = bool(layer.weight_quant.is_narrow_range)
+    low, high = _code_range(int(quantized.bit_width), bool(quantized.signed), narrow)
+    zero = float(quantized.zero_point.max())
+    back = (layer.weight_orig.detach() / quantized.scale).round_().clamp_(low - zero, high - zero)
+    return _integers(torch.where(layer.weight_mask.bool(), _rounded(quantized), back))
 
 
 def fix_codes(layer: Any, codes: NDArray[Any], scale: torch.Tensor) -> None:
@@ -180,7 +181,14 @@ def fix_codes(layer: Any, codes: NDArray[Any], scale: torch.Tensor) -> None:
     layer.weight_quant.requires_grad_(False)
 
 
-def _codes_and_scale(name: str, layer: Any, source: Quantize) -> tuple[torch.Tensor, torch.Tensor]:
+def _rounded(quantized: Any) -> torch.Tensor:
+    """Return the whole floats that a quantised weight is in units of its scale."""
+    codes: torch.Tensor = (quantized.value / quantized.scale).round_()
+    return codes
+
+
+def _quantized(name: str, layer: Any, source: Quantize) -> Any:
+    """Return the quantised weight of a layer, for inputs on the grid of `source`."""
     if not getattr(getattr(layer, "weight_quant", None), "is_quant_enabled", False):
         raise UnsupportedModuleError(
             f"layer {name!r}: {type(layer).__name__} has float weights; secateur.quantize "
@@ -191,14 +199,14 @@ def _codes_and_scale(name: str, layer: Any, source: Quantize) -> tuple[torch.Ten
     with torch.no_grad():
         quantized = layer.quant_weight(_example(layer, source))
     scale = quantized.scale
-    if scale.numel() > 1 and scale.shape[0] != scale.numel():
+    if scale.numel() not in (1, scale.shape[0] if scale.ndim else 1):
         raise UnsupportedModuleError(
             f"layer {name!r}: weight scales of shape {tuple(scale.shape)}; an accumulator needs "
             "one scale for the tensor or one for each output channel",
             layer=name,
             operation=type(layer).__name__,
         )
-    return (quantized.value / scale).round_(), scale
+    return quantized
 
 
 def _code_range(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
