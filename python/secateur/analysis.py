@@ -213,7 +213,7 @@ def analyze(network: Network) -> RangeReport:
             operation.name,
             type(operation).__name__.lower(),
             shape,
-            _propagate(operation, shape, sources),
+            propagate(operation, shape, sources),
             _exact(operation, shape, sources[0], origin is not None),
         )
     return RangeReport(network, nodes, boxes)
@@ -239,7 +239,7 @@ def _conv_sides(node: NodeRange) -> tuple[Integers, Integers]:
     return _full(node)
 
 
-def _propagate(operation: Operation, shape: Shape, sources: list[NodeRange]) -> Ranges:
+def propagate(operation: Operation, shape: Shape, sources: list[NodeRange]) -> Ranges:
     """Return the range of one operation over the box of its sources' ranges."""
     try:
         match operation:

@@ -106,7 +106,7 @@ def apply_strategy(problem: PruningProblem, strategy: Strategy, /, **options: An
     for step in steps if problem.layers else ():
         problem = problem.with_masks(_run(step, problem))
     for step in steps:
-        _prove(step, problem)
+        prove(step, problem)
     return AppliedMasks({layer.name: layer.mask for layer in problem.layers}, steps)
 
 
@@ -220,7 +220,13 @@ def check_masks(strategy: str, problem: PruningProblem, masks: Any) -> Masks:
     return masks
 
 
-def _prove(step: Step, problem: PruningProblem) -> None:
+def prove(step: Step, problem: PruningProblem) -> None:
+    """Raise unless the layers' own masks keep what `step` promises, as the engine proves.
+
+    Raises:
+        BrokenPromiseError: an accumulator is wider than promised; names layer and channel.
+        SpecificationError, StrategyFailedError: the promise itself is ill-made.
+    """
     promised = _contained(step, step.spec.promises.accumulator_bits, step.options)
     if promised is None:
         return

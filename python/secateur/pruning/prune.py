@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from secateur.analysis import NodeRange, _propagate, analyze
+from secateur.analysis import NodeRange, analyze, propagate
 from secateur.network import Network
 from secateur.operations import Affine, Conv, _windows
 from secateur.pruning.apply import Strategy, apply_strategy
@@ -101,7 +101,7 @@ def problem_of(
         network.input.check(codes)
         activate = partial(_activations, network, codes)
     return PruningProblem(
-        tuple(_layer(operation, nodes[operation.source]) for operation in network.layers),
+        tuple(layer_of(operation, nodes[operation.source]) for operation in network.layers),
         couplings_of(network),
         seed,
         activate,
@@ -122,7 +122,7 @@ def _whatever_is_removed(network: Network) -> Mapping[str, NodeRange]:
             sources = [_with_zero(s) for s in sources]
         shape = network.shapes[operation.name]
         nodes[operation.name] = replace(
-            nodes[operation.name], ranges=_propagate(operation, shape, sources)
+            nodes[operation.name], ranges=propagate(operation, shape, sources)
         )
     return nodes
 
@@ -132,7 +132,8 @@ def _with_zero(node: NodeRange) -> NodeRange:
     return replace(node, ranges=Ranges(np.minimum(low, 0), np.maximum(high, 0)))
 
 
-def _layer(operation: Affine, source: NodeRange) -> PrunableLayer:
+def layer_of(operation: Affine, source: NodeRange) -> PrunableLayer:
+    """Return what a strategy sees of one operation, whose source has this range."""
     low = np.broadcast_to(source.ranges.low, source.shape)
     high = np.broadcast_to(source.ranges.high, source.shape)
     geometry, groups = None, 1

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from secateur.analysis import NodeRange, _propagate, analyze
+from secateur.analysis import NodeRange, analyze, propagate
 from secateur.errors import BrokenPromiseError, ScheduleError
 from secateur.network import Network
 from secateur.operations import Affine, Lookup, Shape
-from secateur.pruning.apply import Step, Strategy, _prove, apply_strategy, steps_of
+from secateur.pruning.apply import Step, Strategy, apply_strategy, prove, steps_of
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
-from secateur.pruning.prune import _layer, problem_of
+from secateur.pruning.prune import layer_of, problem_of
 from secateur.pruning.schedule import Reselect, Schedule
 from secateur.quantization.freeze import freeze, read
 from secateur.quantization.quantizers import codes_if_kept, fix_codes
@@ -180,7 +180,7 @@ class Pruner:
         delattr(self._model, _PROGRESS)
         final = problem_of(freeze(self._model, input_shape=self._input_shape))
         for step in self._steps:
-            _prove(step, final)
+            prove(step, final)
         return masks
 
     def _progress(self) -> torch.Tensor:
@@ -297,10 +297,10 @@ def _structure(network: Network) -> PruningProblem:
             node = replace(node, ranges=Ranges(like + codes.low, like + codes.high))
         elif operation is not None and not isinstance(operation, Affine):
             sources = [nodes[s] for s in operation.sources]
-            node = replace(node, ranges=_propagate(operation, node.shape, sources))
+            node = replace(node, ranges=propagate(operation, node.shape, sources))
         nodes[node.name] = node
     return PruningProblem(
-        tuple(_layer(layer, nodes[layer.source]) for layer in network.layers),
+        tuple(layer_of(layer, nodes[layer.source]) for layer in network.layers),
         couplings_of(network),
     )
 
@@ -332,7 +332,7 @@ def _dense(layer: PrunableLayer) -> int:
 def _keeps_promises(steps: Sequence[Step], problem: PruningProblem) -> bool:
     try:
         for step in steps:
-            _prove(step, problem)
+            prove(step, problem)
     except BrokenPromiseError:
         return False
     return True
