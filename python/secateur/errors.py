@@ -320,3 +320,9 @@ class ForeignKeysError(SecateurError, ValueError):
     """A ciphertext and keys that do not belong together."""
 
     facts = ("expected", "found")
+
+
+class BackendError(SecateurError, RuntimeError):
+    """A backend refused a circuit that fits its widths; `reason` is what it said."""
+
+    facts = ("backend", "reason")
