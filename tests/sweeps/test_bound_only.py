@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from networks import EXAMPLES, networks
+from networks import example, networks
 from secateur.analysis import analyze
 from secateur.errors import MaskError, OptionError, ShapeError, UnknownLayerError
 from secateur.pruning.prune import problem_of, prune
@@ -68,7 +68,7 @@ def test_masks_are_proved_as_the_problem_proves_them_one_by_one(network, seed):
 
 @pytest.fixture
 def network():
-    return EXAMPLES["mlp"](np.random.default_rng(3))
+    return example("mlp", 3)
 
 
 def test_the_first_layers_widths_are_those_of_the_analysis(network):

@@ -1,0 +1,35 @@
+"""The command line: a thin shell over the library.
+
+Results go to stdout, everything else to stderr; `--json` prints the same as one JSON value.
+An error of the library ends with its message and status 1, a misused command with status 2,
+a certificate that does not hold or points that failed with status 3, Ctrl-C with 130.
+"""
+
+from __future__ import annotations
+
+from secateur.errors import MissingExtraError
+
+try:
+    import click
+except ImportError as error:
+    raise MissingExtraError(
+        'the command line needs click, which is not installed; pip install "secateur[cli]"',
+        package="click",
+        extra="cli",
+        feature="the command line",
+    ) from error
+
+from secateur.cli.networks import bounds, compile, prune, verify
+from secateur.cli.output import Group
+from secateur.cli.strategies import strategies
+from secateur.cli.sweeps import report, sweep
+
+
+@click.group(cls=Group)
+@click.version_option(package_name="secateur")
+def main() -> None:
+    """Prune networks until the worst case provably fits an encrypted accumulator."""
+
+
+for command in (strategies, bounds, prune, compile, verify, sweep, report):
+    main.add_command(command)

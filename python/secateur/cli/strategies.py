@@ -1,0 +1,77 @@
+"""`secateur strategies`: what can prune, where it comes from, and its options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from secateur import plugins
+from secateur.cli.output import json_option, print_json, print_table
+from secateur.pruning.options import describe
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def strategies(name: str | None, as_json: bool) -> None:
+    """List pruning strategies, saliencies and plugins, or the options of the strategy NAME."""
+    if name is not None:
+        _show_options(plugins.strategy(name), as_json)
+        return
+    offers = {
+        "strategies": _offers(plugins.registered_strategies()),
+        "saliencies": _offers(plugins.registered_saliencies()),
+        "plugins": [
+            {
+                "entry_point": p.entry_point,
+                "distribution": p.distribution,
+                "version": p.version,
+                "status": p.status,
+                "error": str(p.error) if p.error else None,
+            }
+            for p in plugins.plugins()
+        ],
+    }
+    if as_json:
+        print_json(offers)
+        return
+    columns = ("name", "distribution", "version", "status", "summary")
+    print_table(columns, offers["strategies"])
+    click.echo()
+    saliencies = [{**o, "saliency": o["name"]} for o in offers["saliencies"]]
+    print_table(("saliency", *columns[1:]), saliencies)
+    for plugin in offers["plugins"]:
+        if plugin["status"] != "loaded":
+            click.echo("\n{distribution} {version} is {status}".format(**plugin), nl=False)
+            click.echo(f": {plugin['error']}" if plugin["error"] else "")
+
+
+def _offers(registered: Iterable[plugins.Registered[Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": r.spec.name,
+            "distribution": r.distribution,
+            "version": r.version,
+            "status": r.status,
+            "summary": r.spec.summary,
+        }
+        for r in registered
+    ]
+
+
+def _show_options(registered: plugins.Registered[Any], as_json: bool) -> None:
+    (offer,) = _offers([registered])
+    options = [
+        {"option": o.name, "type": o.type, "default": o.default, "doc": o.doc}
+        for o in describe(registered.spec)
+    ]
+    if as_json:
+        print_json({**offer, "options": options})
+        return
+    click.echo(
+        f"{offer['name']} ({offer['distribution']} {offer['version']}): {offer['summary']}\n"
+    )
+    shown = [{**o, "default": str(o["default"])} for o in options]
+    print_table(("option", "type", "default", "doc"), shown)
