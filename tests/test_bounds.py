@@ -135,7 +135,7 @@ def test_extremes_of_every_dtype_and_length(dtype, end, width):
     weight = np.full((2, width), getattr(np.iinfo(dtype), end), dtype)
     for low, high in [(0, 1), (-1, 0), (-1, 1), (0, 0)]:
         expected = big_linear(weight, low, high)
-        if all(-(2**63) <= lo and hi < 2**63 for lo, hi in expected):
+        if all(lo >= -(2**63) and hi < 2**63 for lo, hi in expected):
             assert pairs(bounds.linear(weight, low, high)) == expected
             each = np.full(width, low), np.full(width, high)
             if width:  # two different ranges, so that they are not taken for one

@@ -3,7 +3,22 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-__all__: list[str]
+__all__ = [
+    "RangeTracker",
+    "byte_sum",
+    "conv",
+    "conv_positions",
+    "fractional_bounds",
+    "linear",
+    "num_threads",
+    "partial_sums",
+    "prefix_sums",
+    "profile",
+    "profile_network",
+    "select",
+    "set_num_threads",
+    "table_ranges",
+]
 
 _Int64 = npt.NDArray[np.int64]
 _Ends = tuple[_Int64, _Int64]

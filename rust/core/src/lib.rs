@@ -27,7 +27,7 @@ pub use error::{Error, Result};
 pub use inputs::InputRanges;
 pub use linear::{linear, partial_sums};
 pub use prefix::prefix_sums;
-pub use profile::{Position, Share, profile, split_order};
+pub use profile::{Position, Share, block_sizes, profile, profile_shares, split_order};
 pub use ranges::Ranges;
 pub use table::table_ranges;
 pub use tracker::RangeTracker;

@@ -1,13 +1,14 @@
 //! Ranges after the first k removals of a given order, for every k asked, in one pass.
 
-use std::ops::{AddAssign, Mul, SubAssign};
+use std::ops::{Add, Mul, SubAssign};
 
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
+use rayon::prelude::*;
 
 use crate::code::Code;
 use crate::inputs::{Form, InputRanges};
 use crate::linear::{linear, sums_fit};
-use crate::{Error, Ranges, Result};
+use crate::{Error, Ranges, Result, threads};
 
 /// A position in an order of removal.
 pub trait Position: Copy {
@@ -44,24 +45,129 @@ impl Position for u32 {
 ///
 /// `order` holds flat row-major indices into `weight`, none twice; what follows the last count is
 /// not read. `counts` must not fall.
-pub fn profile<T: Code, P: Position>(
+pub fn profile<T: Code>(
     weight: ArrayView2<'_, T>,
-    order: &[P],
+    order: &[i64],
     inputs: &InputRanges,
     bias: Option<ArrayView1<'_, i64>>,
     counts: &[i64],
 ) -> Result<Ranges> {
+    let (outputs, width) = weight.dim();
+    if weight.len() > BLOCK_WEIGHTS && order.len() > BLOCK_WEIGHTS {
+        let sizes = block_sizes(outputs, width);
+        let split = split_order(&sizes, order, counts);
+        match split.and_then(|shares| profile_shares(weight, &shares, inputs, bias)) {
+            // The plain pass below names the place in the caller's own order.
+            Err(Error::Order { .. }) => {}
+            other => return other,
+        }
+    }
     let full = linear(weight, inputs, bias, None)?;
     let order = read_counts(order, counts, weight.len())?;
-    let largest_bias = bias.map_or(0, |bias| {
+    pass(weight, order, inputs, &full, counts, largest(bias))
+}
+
+/// A block of rows this large, with what belongs to it, stays in the caches near the processor.
+const BLOCK_WEIGHTS: usize = 1 << 18;
+
+fn block_rows(width: usize) -> usize {
+    (BLOCK_WEIGHTS / width.max(1)).max(1)
+}
+
+/// How many weights each block of rows has that [`profile_shares`] wants a share for.
+pub fn block_sizes(outputs: usize, width: usize) -> Vec<usize> {
+    let rows = block_rows(width);
+    let starts = (0..outputs).step_by(rows);
+    starts
+        .map(|start| rows.min(outputs - start) * width)
+        .collect()
+}
+
+/// [`profile`] of a layer whose order has been split into that of its blocks of rows.
+///
+/// A random order over a large layer waits for memory at every step. Splitting it first costs a
+/// pass, but each share then works within a cache, and all of them at the same time.
+pub fn profile_shares<T: Code>(
+    weight: ArrayView2<'_, T>,
+    shares: &[Share],
+    inputs: &InputRanges,
+    bias: Option<ArrayView1<'_, i64>>,
+) -> Result<Ranges> {
+    let full = linear(weight, inputs, bias, None)?;
+    let (outputs, width) = weight.dim();
+    let rows = block_rows(width);
+    let largest_bias = largest(bias);
+    let block = |(index, share): (usize, &Share)| {
+        let (start, end) = (index * rows, ((index + 1) * rows).min(outputs));
+        let full = Ranges {
+            low: full.low[start..end].to_vec(),
+            high: full.high[start..end].to_vec(),
+        };
+        let part = weight.slice_axis(Axis(0), Slice::from(start..end));
+        pass(
+            part,
+            &share.order,
+            inputs,
+            &full,
+            &share.counts,
+            largest_bias,
+        )
+        .map_err(|error| match error {
+            Error::Overflow { channel, low, high } => Error::Overflow {
+                channel: channel + start,
+                low,
+                high,
+            },
+            error => error,
+        })
+    };
+    let pool = if shares.len() > 1 {
+        threads::pool()
+    } else {
+        None
+    };
+    let blocks: Vec<Result<Ranges>> = match pool {
+        None => shares.iter().enumerate().map(block).collect(),
+        Some(pool) => pool.install(|| shares.par_iter().enumerate().map(block).collect()),
+    };
+    let blocks: Vec<Ranges> = blocks.into_iter().collect::<Result<_>>()?;
+    let counts = shares.first().map_or(0, |share| share.counts.len());
+    let mut result = Ranges {
+        low: Vec::with_capacity(counts * outputs),
+        high: Vec::with_capacity(counts * outputs),
+    };
+    for count in 0..counts {
+        for block in &blocks {
+            let width = block.low.len() / counts;
+            let part = count * width..(count + 1) * width;
+            result.low.extend_from_slice(&block.low[part.clone()]);
+            result.high.extend_from_slice(&block.high[part]);
+        }
+    }
+    Ok(result)
+}
+
+fn largest(bias: Option<ArrayView1<'_, i64>>) -> u64 {
+    bias.map_or(0, |bias| {
         bias.iter().fold(0, |m, b| b.unsigned_abs().max(m))
-    });
+    })
+}
+
+/// One pass over an order, in the narrowest integers that are proved to do.
+fn pass<T: Code, P: Position>(
+    weight: ArrayView2<'_, T>,
+    order: &[P],
+    inputs: &InputRanges,
+    full: &Ranges,
+    counts: &[i64],
+    largest_bias: u64,
+) -> Result<Ranges> {
     let terms = weight.ncols().saturating_add(1);
     let input = inputs.largest().max(1);
     if largest_bias <= T::LARGEST && sums_fit(terms, T::LARGEST, input) {
-        run::<T, P, i64>(weight, order, inputs, &full, counts)
+        run::<T, P, i64>(weight, order, inputs, full, counts)
     } else {
-        run::<T, P, i128>(weight, order, inputs, &full, counts)
+        run::<T, P, i128>(weight, order, inputs, full, counts)
     }
 }
 
@@ -91,7 +197,7 @@ fn read_counts<'a, P>(order: &'a [P], counts: &[i64], weights: usize) -> Result<
     Ok(&order[..before as usize])
 }
 
-trait Number: Copy + From<i64> + AddAssign + SubAssign + Mul<Output = Self> + PartialOrd {
+trait Number: Copy + From<i64> + Add<Output = Self> + Mul<Output = Self> + SubAssign {
     fn narrow(self) -> Option<i64>;
     fn wide(self) -> i128;
 }
@@ -174,11 +280,12 @@ fn run<T: Code, P: Position, N: Number>(
                 Form::One { low, high } => (*low, *high),
                 Form::Each { low, high } => (low[column], high[column]),
             };
-            let w = w.value();
-            let (for_low, for_high) = if w < 0 { (h, l) } else { (l, h) };
+            // Without a branch: one that waits for a weight from memory makes the next ones wait.
+            let (p, n) = (N::from(w.value().max(0)), N::from(w.value().min(0)));
+            let (l, h) = (N::from(l), N::from(h));
             let (low, high) = &mut ends[row];
-            *low -= N::from(w) * N::from(for_low);
-            *high -= N::from(w) * N::from(for_high);
+            *low -= p * l + n * h;
+            *high -= p * h + n * l;
         }
         done = count as usize;
         for (channel, &(low, high)) in ends.iter().enumerate() {
@@ -200,19 +307,18 @@ fn run<T: Code, P: Position, N: Number>(
     Ok(result)
 }
 
-/// One layer's share of an order over many.
+/// One block's share of an order over many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Flat indices into this layer's weights, in the common order.
+    /// Flat indices into this block's weights, in the common order.
     pub order: Vec<u32>,
     /// How many of them lie among the first removals of each count.
     pub counts: Vec<i64>,
 }
 
-/// Splits an order over the weights of many layers, one after the other, into the layers' own.
+/// Splits an order over the weights of many blocks, one after the other, into the blocks' own.
 ///
-/// `sizes` holds the number of weights of each layer. Splitting first makes every later access
-/// near its neighbours, which is worth more than the pass that it costs.
+/// `sizes` holds the number of weights of each block: those of [`block_sizes`], layer by layer.
 pub fn split_order(sizes: &[usize], order: &[i64], counts: &[i64]) -> Result<Vec<Share>> {
     let total = sizes
         .iter()
@@ -221,7 +327,7 @@ pub fn split_order(sizes: &[usize], order: &[i64], counts: &[i64]) -> Result<Vec
         return Err(Error::Shape {
             argument: "weights",
             shape: vec![size],
-            expected: "a layer of a profile must have fewer than 2**32 weights".into(),
+            expected: "a channel of a profile must have fewer than 2**32 weights".into(),
         });
     }
     let order = read_counts(order, counts, total)?;

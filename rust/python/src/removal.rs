@@ -4,7 +4,6 @@ use numpy::ndarray::{Array2, Ix1, Ix2};
 use numpy::{IntoPyArray, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use secateur_core::{Ranges, Result};
 
 use crate::arrays::{self, axes};
 use crate::bounds::{Ends, ends};
@@ -57,36 +56,40 @@ pub fn profile_network<'py>(
     let order = Flat::read(order, "order")?;
     let counts = Flat::read(counts, "counts")?;
     let mut layers = Vec::with_capacity(weights.len());
-    let mut sizes = Vec::with_capacity(weights.len());
+    let mut sizes = Vec::new();
     for ((weight, low), high) in weights.iter().zip(&lows).zip(&highs) {
         let weight = arrays::codes(weight, "weights")?;
-        sizes.push(with_codes!(&weight, view => view.len()));
-        layers.push((weight, arrays::inputs(low, high)?));
+        let shape: (usize, usize) = with_codes!(&weight, view => {
+            axes::<_, Ix2>(py, view, "weights", "[out, in]")?.dim()
+        });
+        let blocks = secateur_core::block_sizes(shape.0, shape.1);
+        layers.push((weight, arrays::inputs(low, high)?, shape, blocks.len()));
+        sizes.extend(blocks);
     }
     let (order, counts) = (order.slice(), counts.slice());
     let shares = py.detach(|| secateur_core::split_order(&sizes, order, counts));
-    let result = PyList::empty(py);
     let shares = shares.map_err(|error| raise(py, error))?;
-    for (layer, ((weight, inputs), share)) in layers.iter().zip(shares).enumerate() {
-        let (ranges, outputs): (Result<Ranges>, usize) = with_codes!(weight, view => {
+    let mut rest = shares.as_slice();
+    let result = PyList::empty(py);
+    for (layer, (weight, inputs, shape, blocks)) in layers.iter().enumerate() {
+        let (own, others) = rest.split_at(*blocks);
+        rest = others;
+        let ranges = with_codes!(weight, view => {
             let view = axes::<_, Ix2>(py, view, "weights", "[out, in]")?;
-            let ranges = py.detach(|| {
-                secateur_core::profile(view, &share.order, inputs, None, &share.counts)
-            });
-            (ranges, view.nrows())
+            py.detach(|| secateur_core::profile_shares(view, own, inputs, None))
         });
         let ranges = ranges.map_err(|error| match error {
-            // An index within the layer would name a place that the caller never gave.
-            secateur_core::Error::Order { value, .. } => {
-                let message = format!("order removes weight {value} of layer {layer} twice");
+            // An index within a block would name a place that the caller never gave.
+            secateur_core::Error::Order { .. } => {
+                let message = format!("order removes a weight of layer {layer} twice");
                 exception(py, "OrderError", message, |facts| {
-                    facts.set_item("argument", "order")?;
-                    facts.set_item("value", value)
+                    facts.set_item("argument", "order")
                 })
             }
             error => raise(py, error),
         })?;
-        result.append(ends(py, ranges, &[share.counts.len(), outputs])?)?;
+        // A layer without channels has no blocks, and its ranges no counts.
+        result.append(ends(py, ranges, &[counts.len(), shape.0])?)?;
     }
     Ok(result)
 }

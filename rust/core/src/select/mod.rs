@@ -83,6 +83,10 @@ pub fn select<T: Code>(problem: &Problem<'_, T>, method: Method) -> Result<Vec<b
     let (outputs, inputs) = problem.codes.dim();
     let mut keep = vec![false; outputs * inputs];
     if keep.is_empty() {
+        // There is nothing to choose, yet a bias may be too wide by itself.
+        for channel in 0..outputs {
+            channel::Channel::read(problem, channel)?;
+        }
         return Ok(keep);
     }
     let solve = |(channel, keep): (usize, &mut [bool])| {
