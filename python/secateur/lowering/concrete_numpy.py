@@ -11,6 +11,7 @@ from typing import Any
 import concrete.numpy as cnp
 import concrete.onnx as connx
 import numpy as np
+from concrete.numpy.extensions.tag import tag_context
 from concrete.numpy.mlir.graph_converter import GraphConverter
 
 from secateur.lowering.backend import BackendCircuit, BackendName, Tracing
@@ -37,6 +38,9 @@ class ConcreteNumpy:
         return x
 
     def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
+        # The package sets this up for the one thread that imported it; dask's workers trace
+        # in others.
+        vars(tag_context).setdefault("stack", [])
         compiler = cnp.Compiler(function, dict.fromkeys(sample, "encrypted"))
         values = tuple(sample.values())
         options = cnp.Configuration(dump_artifacts_on_unexpected_failures=False)

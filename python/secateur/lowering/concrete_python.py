@@ -11,6 +11,7 @@ import networkx as nx
 import numpy as np
 from concrete import fhe
 from concrete.fhe.dtypes import Integer
+from concrete.fhe.extensions.tag import tag_context
 from concrete.fhe.representation import GraphProcessor
 
 from secateur.lowering.backend import BackendCircuit, BackendName, Tracing
@@ -81,6 +82,9 @@ class ConcretePython:
         return fhe.round_bit_pattern(x, bits) if bits else x
 
     def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
+        # The package sets this up for the one thread that imported it; dask's workers trace
+        # in others.
+        vars(tag_context).setdefault("stack", [])
         compiler = fhe.Compiler(function, dict.fromkeys(sample, "encrypted"))
         values = tuple(sample.values())
         options = fhe.Configuration(dump_artifacts_on_unexpected_failures=False)
