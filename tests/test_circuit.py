@@ -127,9 +127,9 @@ def test_simulated_equals_the_network(backend, name):
 @pytest.mark.parametrize("rounding_bits", [1, 2, 3])
 def test_rounding_is_the_same_in_network_and_circuit(backend, rounding_bits):
     b = Builder((4,), -2, 3)
-    b.linear(np.array([[1, -2, 1, 1], [2, 1, 0, -1]], np.int8), np.array([-3, 4]))
-    values = np.random.default_rng(2).integers(-4, 8, size=(2, 64))
-    b.lookup(ExplicitTable(values, np.array([-32, -32])), rounding_bits=rounding_bits)
+    b.linear(np.array([[5, -6, 5, 1], [2, 1, 0, -1]], np.int8), np.array([-3, 4]))
+    values = np.random.default_rng(2).integers(-4, 8, size=(2, 128))
+    b.lookup(ExplicitTable(values, np.array([-64, -64])), rounding_bits=rounding_bits)
     network = b.network()
     x = inputs(network, limit=40)
     assert (simulated(network, backend, x) == network(x)).all()

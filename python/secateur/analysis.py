@@ -35,7 +35,7 @@ from secateur.operations import (
     Transpose,
 )
 from secateur.ranges import Ranges
-from secateur.tables import Integers, tabulate
+from secateur.tables import Integers
 
 End = Literal["low", "high"]
 
@@ -248,7 +248,7 @@ def propagate(operation: Operation, shape: Shape, sources: list[NodeRange]) -> R
             case Conv():
                 return _column(_conv(operation, sources[0]), len(shape))
             case Lookup():
-                return _column(_lookup(operation, sources[0]), len(shape))
+                return _lookup(operation, sources[0])
             case Add():
                 return _add(operation, sources)
             case SumPool():
@@ -318,12 +318,17 @@ def _as_conv(pool: SumPool, channels: int) -> Conv:
 
 
 def _lookup(lookup: Lookup, source: NodeRange) -> Ranges:
-    channels = source.channels
-    if (channels.high - channels.low).max(initial=0) >= LARGEST_TABLE:
+    """Return the range of a table over each range of its source, element by element."""
+    given = source.ranges
+    shape = (source.shape[0], *given.low.shape[1:])
+    low, high = (np.broadcast_to(side, shape) for side in (given.low, given.high))
+    most = int((high - low).max(initial=0))
+    if most >= LARGEST_TABLE:
         hull = lookup.table.codomain
-        return Ranges(np.full_like(channels.low, hull.low), np.full_like(channels.high, hull.high))
-    entries = tabulate(lookup.evaluate, channels.low, channels.high)
-    return Ranges(entries.min(axis=1), entries.max(axis=1))
+        return Ranges(np.full(shape, hull.low), np.full(shape, hull.high))
+    steps = np.arange(most + 1).reshape(-1, *(1,) * low.ndim)
+    entries = lookup.evaluate(np.minimum(low + steps, high))
+    return Ranges(entries.min(axis=0), entries.max(axis=0))
 
 
 def _add(add: Add, sources: list[NodeRange]) -> Ranges:
@@ -358,7 +363,7 @@ def _exact(operation: Operation, shape: Shape, source: NodeRange, box: bool) -> 
         return np.ones(shape[0], bool)
     if isinstance(operation, Lookup):
         # Only the ends of the accumulator are known to occur, not the values between.
-        ranges = _lookup(operation, source)
+        ranges = _hull(_lookup(operation, source))
         ends = [
             operation.evaluate(side[None])[0]
             for side in (source.channels.low, source.channels.high)

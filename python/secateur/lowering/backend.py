@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, Protocol, cast
 
-from secateur.errors import ArgumentError, MissingExtraError
+from secateur.errors import ArgumentError, BackendError, MissingExtraError
 from secateur.tables import Integers
 
 BackendName = Literal["concrete-numpy", "concrete-python"]
@@ -79,8 +79,11 @@ class Backend(Protocol):
     def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
         """Trace a convolution of `x` [1, channels, height, width]."""
 
-    def round_bits(self, x: Any, bits: int) -> Any:
-        """Return what a table that rounds `bits` off `x` itself is to look up."""
+    def round_bits(self, x: Any, bits: int, width: int) -> Any:
+        """Return `x`, of `width` bits, with its lowest `bits` rounded off, or `x` itself.
+
+        Whatever is cheaper: the table that follows rounds what it looks up in any case.
+        """
 
     def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
         """Trace `function`; `sample` holds a valid value for every parameter, in order."""
@@ -88,7 +91,11 @@ class Backend(Protocol):
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
     ) -> BackendCircuit:
-        """Compile with the range `declared` for every node; `options` configure the backend."""
+        """Compile with the range `declared` for every node; `options` configure the backend.
+
+        Raises:
+            BackendError: the backend refuses; no parameters are wide enough, for example.
+        """
 
     def simulate(self, circuit: BackendCircuit, x: Integers) -> Any:
         """Return what the circuit decrypts to for one sample, computed in the clear."""
@@ -98,6 +105,15 @@ class Backend(Protocol):
 
     def widths(self, graph: Any) -> Mapping[Any, int]:
         """Return node → width of every encrypted node of a graph that has been compiled."""
+
+
+def refusal(name: BackendName, error: RuntimeError) -> BackendError:
+    """Return the error of our own tree for one that a backend raised while compiling."""
+    return BackendError(
+        f"{name} refused the circuit: {error}; fewer bits, or a larger p_error, may be accepted",
+        backend=name,
+        reason=str(error),
+    )
 
 
 def backend_named(name: str | None = None) -> Backend:

@@ -14,7 +14,7 @@ import numpy as np
 from concrete.numpy.extensions.tag import tag_context
 from concrete.numpy.mlir.graph_converter import GraphConverter
 
-from secateur.lowering.backend import BackendCircuit, BackendName, Tracing
+from secateur.lowering.backend import BackendCircuit, BackendName, Tracing, refusal
 from secateur.tables import Integers
 
 _ENCRYPTED_COMPARISONS = {"greater", "greater_equal", "less", "less_equal"}
@@ -33,7 +33,7 @@ class ConcreteNumpy:
     def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
         return connx.conv(x, weight, bias, **options)
 
-    def round_bits(self, x: Any, bits: int) -> Any:
+    def round_bits(self, x: Any, bits: int, width: int) -> Any:
         # Its round_bit_pattern is one more lookup at full width; the table rounds for free.
         return x
 
@@ -58,8 +58,12 @@ class ConcreteNumpy:
                 for node, (low, high) in declared.items()
             }
         )
-        mlir = GraphConverter.convert(tracing.graph)
-        circuit: BackendCircuit = cnp.Circuit(tracing.graph, mlir, cnp.Configuration(**options))
+        configuration = cnp.Configuration(**options)
+        try:
+            mlir = GraphConverter.convert(tracing.graph)
+            circuit: BackendCircuit = cnp.Circuit(tracing.graph, mlir, configuration)
+        except RuntimeError as error:
+            raise refusal(self.name, error) from error
         return circuit
 
     def simulate(self, circuit: BackendCircuit, x: Integers) -> Any:

@@ -102,12 +102,11 @@ def range_of(step: Step) -> Ranges:
         UnprovableError: no rule is known for it.
         AccumulatorOverflowError: a value that 64 bits do not hold.
     """
-    variables = [pred for pred in step.preds if not is_constant(pred)]
-    if step.node.converted_to_table_lookup and step.name != "tlu" and len(variables) == 1:
+    if step.name in RULES:
+        return RULES[step.name](step)
+    if step.node.converted_to_table_lookup:
         return _univariate(step)
-    if step.name not in RULES:
-        raise step.refuse("has no rule that proves its range")
-    return RULES[step.name](step)
+    raise step.refuse("has no rule that proves its range")
 
 
 def _magnitude(ranges: Ranges) -> int:
@@ -200,7 +199,11 @@ def _shift(step: Step) -> Ranges:
 
 
 def _bitwise(step: Step) -> Ranges:
-    """Sound: and ≤ either operand, or and xor < the power of two above both; not exact."""
+    """Sound: and ≤ either operand, or and xor < the power of two above both. Not exact,
+    unless one of them is a constant: then it is a table.
+    """
+    if any(map(is_constant, step.preds)):
+        return _univariate(step)
     a, b = step.operands
     if a.low.min() < 0 or b.low.min() < 0:
         raise step.refuse("mixes the bits of encrypted values that may be negative")
@@ -316,9 +319,13 @@ def _table(step: Step) -> Ranges:
 
 def _univariate(step: Step) -> Ranges:
     """Any function of single elements: evaluated on every integer that an element may be."""
-    ((at, source),) = ((i, step.proved[p]) for i, p in enumerate(step.preds) if not is_constant(p))
-    operands: list[Any] = [p() if is_constant(p) else None for p in step.preds]
+    variables = [i for i, pred in enumerate(step.preds) if not is_constant(pred)]
     shape = step.node.output.shape
+    if len(variables) != 1 or shape != np.broadcast_shapes(*(r.shape for r in step.operands)):
+        raise step.refuse("is no function of the single elements of one value")
+    (at,) = variables
+    source = step.operands[at]
+    operands: list[Any] = [pred() if is_constant(pred) else None for pred in step.preds]
     first, last = int(source.low.min()), int(source.high.max())
     if last - first >= 1 << WIDTH_LIMIT:
         bits = Range(first, last).bits()
@@ -352,6 +359,8 @@ def _root(error: BaseException) -> BaseException:
 #: Operation → rule. The two backends differ in how they spell indexing.
 RULES: Mapping[str, Rule] = {
     "add": _add,
+    "amax": _growing,
+    "amin": _growing,
     "array": _growing,
     "assign.static": _growing,
     "assign_static": _growing,
@@ -375,7 +384,13 @@ RULES: Mapping[str, Rule] = {
     "less": _corners,
     "less_equal": _corners,
     "matmul": _contract,
+    "max": _growing,
     "maximum": _growing,
+    "maxpool": _growing,
+    "maxpool1d": _growing,
+    "maxpool2d": _growing,
+    "maxpool3d": _growing,
+    "min": _growing,
     "minimum": _growing,
     "multiply": _multiply,
     "negative": _negative,

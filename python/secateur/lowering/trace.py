@@ -62,12 +62,12 @@ class Lowered:
 
     @property
     def joined(self) -> set[Any]:
-        """The nodes of which `analyze` keeps one range per channel, not one per element."""
+        """The nodes of which `analyze` keeps one range per channel, not one per position."""
         operations = self.report.network.operations
         return {
             self.nodes[o.name]
             for o in operations
-            if isinstance(o, Conv | Lookup | SumPool | MaxPool)
+            if isinstance(o, Conv | SumPool | MaxPool)
         }
 
     def _lower(self, operation: Operation, sources: list[Any]) -> Any:
@@ -160,14 +160,15 @@ class Lowered:
     def _lookup(self, lookup: Lookup, source: Any) -> Any:
         channels = self.report[lookup.source].channels
         low, high = channels.low, channels.high
+        keys = _keys(int(low.min()), int(high.max()))
         if lookup.rounding_bits:
-            source = self.backend.round_bits(source, lookup.rounding_bits)
+            source = self.backend.round_bits(source, lookup.rounding_bits, _width(keys))
             half = 1 << (lookup.rounding_bits - 1)
             low, high = (
                 extreme(v, (v + half) >> lookup.rounding_bits << lookup.rounding_bits)
                 for extreme, v in ((np.minimum, low), (np.maximum, high))
             )
-        keys = _keys(int(low.min()), int(high.max()))
+            keys = _keys(int(low.min()), int(high.max()))
         # Beyond its own range a channel's table repeats its last entry: never looked up.
         domain = np.clip(keys[:, None], low, high)
         rows = lookup.evaluate(domain).T
@@ -206,6 +207,11 @@ def _keys(low: int, high: int) -> Integers:
     )
     keys = np.arange(1 << bits)
     return keys if low >= 0 else np.where(keys < 1 << (bits - 1), keys, keys - (1 << bits))
+
+
+def _width(keys: Integers) -> int:
+    """Return the width of the keys of a table."""
+    return len(keys).bit_length() - 1
 
 
 def _column(values: Any, axes: int) -> Any:
