@@ -1,0 +1,140 @@
+"""Four data sets, each with a held-out 30 % that no choice of a recipe has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from math import pi
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.model_selection import train_test_split
+from torch.nn import functional
+
+Samples = tuple[NDArray[np.float32], NDArray[np.int64]]
+Split = Literal["validation", "test"]
+
+HELD_OUT = 0.3
+#: Of what is not held out, for the choice of bits.
+VALIDATION = 0.2
+SQUARES = 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How networks for one data set are built and trained, whatever the method.
+
+    Args:
+        hidden: neurons of each hidden layer.
+        epochs: passes over the training samples, for the float network and again for the
+            quantised one.
+        batch_size: samples of one step.
+        enlarge: (samples, seed) ↦ the samples that are trained on.
+    """
+
+    hidden: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    enlarge: Callable[[Samples, int], Samples] = field(default=lambda samples, seed: samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What to train on, and what to measure on.
+
+    Args:
+        train: samples float32 [n, features], enlarged as the recipe says, and classes [n].
+        held_out: likewise, never enlarged.
+        recipe: how its networks are trained.
+    """
+
+    train: Samples
+    held_out: Samples
+    recipe: Recipe
+
+
+def jitter(samples: Samples, seed: int, copies: int, angle: float, reach: float) -> Samples:
+    """Return 8×8 images with `copies` of each, a few of them as they are, the rest moved.
+
+    Args:
+        samples: images flattened, and classes.
+        seed: of the movements.
+        copies: of every image, in all.
+        angle: most degrees of a turn.
+        reach: most pixels of a shift; a fifth of it is the most scaling and shearing.
+    """
+    x, y = samples
+    as_they_are = max(1, copies // 8)
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(most: float) -> torch.Tensor:
+        return (torch.rand(len(x), generator=generator) * 2 - 1) * most
+
+    pools = [x] * as_they_are
+    for _ in range(copies - as_they_are):
+        turn, (wide, high, shear) = uniform(angle * pi / 180), (uniform(reach / 5) for _ in "123")
+        rows = (
+            (turn.cos() * (1 + wide), shear - turn.sin(), uniform(reach / 4)),
+            (turn.sin(), turn.cos() * (1 + high), uniform(reach / 4)),
+        )
+        affine = torch.stack([torch.stack(row, 1) for row in rows], 1)
+        images = torch.from_numpy(x).reshape(-1, 1, 8, 8)
+        grid = functional.affine_grid(affine, list(images.shape), align_corners=False)
+        moved = functional.grid_sample(images, grid, align_corners=False)
+        pools.append(moved.reshape(x.shape).numpy())
+    return np.concatenate(pools), np.tile(y, copies)
+
+
+def checkerboard(points: int = 100) -> Samples:
+    """Return every point of a grid in the unit square, and the colour of its square."""
+    axis = np.linspace(0, 1, points, dtype=np.float32)
+    x = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    squares = np.minimum((x * SQUARES).astype(np.int64), SQUARES - 1)
+    return x, squares.sum(axis=1) % 2
+
+
+def _scaled(source: Callable[..., tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Samples:
+    """Return the features each mapped to [0, 1] by the least and greatest that occur."""
+    x, y = source(return_X_y=True)
+    low, high = x.min(axis=0), x.max(axis=0)
+    return ((x - low) / np.maximum(high - low, 1e-9)).astype(np.float32), y
+
+
+_SOURCES: dict[str, tuple[Callable[[], Samples], Recipe]] = {
+    "digits": (
+        partial(_scaled, load_digits),
+        Recipe((32, 32), 6, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
+    ),
+    "breast cancer": (partial(_scaled, load_breast_cancer), Recipe((32, 32), 40, 64)),
+    "wine": (partial(_scaled, load_wine), Recipe((32, 32), 60, 32)),
+    "checkerboard": (checkerboard, Recipe((64, 64), 8, 128)),
+}
+DATASETS = tuple(_SOURCES)
+
+
+@lru_cache(maxsize=4)
+def dataset(name: str, split: Split, seed: int) -> Dataset:
+    """Return the data set called `name`.
+
+    Args:
+        name: one of `DATASETS`.
+        split: "test" measures on the held-out 30 %, the same for every seed; "validation" on a
+            fifth of the rest, drawn by the seed, and leaves the held-out samples alone.
+        seed: of the validation split and of what the recipe does to the samples.
+    """
+    load, recipe = _SOURCES[name]
+    rest, held_out = _split(load(), HELD_OUT, 0)
+    if split == "validation":
+        rest, held_out = _split(rest, VALIDATION, seed)
+    return Dataset(recipe.enlarge(rest, seed), held_out, recipe)
+
+
+def _split(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Samples]:
+    x, y = samples
+    parts = train_test_split(x, y, test_size=fraction, random_state=seed, stratify=y)
+    train_x, other_x, train_y, other_y = parts
+    return (train_x, train_y), (other_x, other_y)

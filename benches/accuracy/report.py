@@ -1,0 +1,178 @@
+"""The section of RESULTS.md and its figure, made from the journals alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from benches.accuracy.datasets import DATASETS
+from benches.accuracy.methods import METHODS
+from benches.accuracy.run import BITS, FORMAT, SEEDS, choose, formats, mean, where
+from benches.accuracy.sparsity import without_loss
+
+from secateur.sweeps import Record, Results
+
+BEGIN, END = "<!-- accuracy:begin -->", "<!-- accuracy:end -->"
+OURS = next(iter(METHODS))
+
+
+def section(results: Results, figure: str, more: Sequence[str]) -> str:
+    """Return the Markdown of the whole section.
+
+    Args:
+        results: of the comparison.
+        figure: path of the figure, as seen from RESULTS.md.
+        more: further subsections.
+    """
+    parts = [_INTRODUCTION.format(seeds=len(SEEDS)), f"![accuracy at each width]({figure})"]
+    parts += [comparison(results, name) for name in DATASETS]
+    return "\n\n".join([BEGIN, *parts, choices(results), *more, END]) + "\n"
+
+
+def comparison(results: Results, dataset: str) -> str:
+    """Return the table of one data set: held-out accuracy and proved width, method by method."""
+    rows = []
+    for bits in BITS:
+        finals = {method: _finals(results, dataset, method, bits) for method in METHODS}
+        cells = [_cell(records, "accuracy") for records in finals.values()]
+        rows.append([str(bits), *cells, _cell(finals["unpruned"], "unlimited_accuracy")])
+    header = ["P", *(_title(method) for method in METHODS), "unpruned, no limit"]
+    return f"**{dataset.capitalize()}**\n\n{table(header, rows)}"
+
+
+def choices(results: Results) -> str:
+    """Return the validation accuracies that the formats on digits were chosen by."""
+    chosen = choose(results, "digits")
+    rows = []
+    for bits in BITS:
+        for format_ in formats("digits", bits):
+            row = [str(bits), "/".join(map(str, format_))]
+            wanted = dict(zip(FORMAT, format_, strict=True)) | {"bits": bits}
+            for method in METHODS:
+                records = where(
+                    results, dataset="digits", split="validation", method=method, **wanted
+                )
+                text = f"{mean(records, 'accuracy'):.3f}" if records else "not run"
+                row.append(f"**{text}**" if chosen.get((method, bits)) == format_ else text)
+            rows.append(row)
+    return f"{_CHOICES}\n\n{table(['P', 'w/a/in', *METHODS], rows)}"
+
+
+def sparsity_section(means: Mapping[str, Mapping[float, float]]) -> str:
+    """Return the table of accuracies by sparsity, and how much can go.
+
+    Args:
+        means: network → sparsity → mean accuracy.
+    """
+    levels = sorted({level for each in means.values() for level in each})
+    rows = [
+        [name, *(f"{each[level]:.4f}" for level in levels), f"{without_loss(each):.0%}"]
+        for name, each in means.items()
+    ]
+    header = ["network", *(f"{level:.0%}" for level in levels), "at most 0.5 points lost"]
+    return f"{_SPARSITY}\n\n{table(header, rows)}"
+
+
+def reselection_section(results: Iterable[Record]) -> str:
+    """Return the table of what a selection costs beside a training step."""
+    rows = []
+    for record in results:
+        step_ms, select_ms = (1e3 * float(record.values[k] or 0) for k in ("step_s", "select_s"))
+        ratio = select_ms / step_ms
+        row = [str(record.point["bits"]), f"{step_ms:.0f} ms", f"{select_ms:.0f} ms"]
+        rows.append([*row, f"{ratio:.2f}", f"{ratio / 20:.1%}"])
+    header = ["P", "one training step", "one selection", "ratio", "overhead, every 20 steps"]
+    return f"{_RESELECTION}\n\n{table(header, rows)}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_section(path: Path, text: str) -> None:
+    """Put `text` in the place of this suite's section of the file; the rest stays as it is."""
+    before, after = path.read_text() if path.exists() else "# Results\n", ""
+    if BEGIN in before:
+        before, _, rest = before.partition(BEGIN)
+        after = rest.partition(END)[2].lstrip("\n")
+    path.write_text(before.rstrip("\n") + "\n\n" + text + ("\n" + after if after else ""))
+
+
+def draw(results: Results, path: Path) -> None:
+    """Save the figure: held-out accuracy against P, one panel for each data set."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(DATASETS), figsize=(14, 3.6), layout="constrained")
+    for panel, dataset in zip(panels, DATASETS, strict=True):
+        for method in METHODS:
+            finals = {bits: _finals(results, dataset, method, bits) for bits in BITS}
+            line = {bits: mean(records, "accuracy") for bits, records in finals.items() if records}
+            style = {"linewidth": 2.5, "zorder": 3} if method == OURS else {"linewidth": 1.2}
+            panel.plot(*zip(*line.items(), strict=True), "o-", label=_title(method), **style)
+        panel.set(title=dataset, xlabel="accumulator bits P", xticks=BITS)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel(f"held-out accuracy, mean of {len(SEEDS)}")
+    panels[0].legend(fontsize=8)
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
+
+
+def _finals(results: Results, dataset: str, method: str, bits: int) -> list[Record]:
+    """Return the reported records; should formats have been chosen anew, those of the last."""
+    found = where(results, dataset=dataset, split="test", method=method, bits=bits)
+    return where(found, **{name: found[-1].point[name] for name in FORMAT}) if found else []
+
+
+def _cell(records: Sequence[Record], name: str) -> str:
+    """Return mean accuracy, the widest proved width of any seed, and the format."""
+    if not records:
+        return "not run"
+    width = max(int(record.values["width"] or 0) for record in records)
+    too_wide = width > records[0].point["bits"]
+    format_ = "/".join(str(records[0].point[name]) for name in FORMAT)
+    needs = "needs " if too_wide else ""
+    return f"{mean(records, name):.4f} ({needs}{width} bits; {format_})"
+
+
+def _title(method: str) -> str:
+    return f"secateur `{method}`" if method == OURS else method
+
+
+_INTRODUCTION = """\
+## Accuracy at a proved width
+
+`python -m benches.accuracy` runs what its journals lack and writes this section.
+
+Every accumulator of every layer, logits included, has to fit P span bits, as proved by
+`secateur.analyze` on the final integers. Accuracy is on the held-out 30 %, the same for all; mean
+of {seeds} seeds. In brackets: the proved width of the widest accumulator of any seed, and the bits
+of weights/activations/inputs. All methods start from the same float network and train by the same
+recipe: Adam with one learning rate, as many steps, the same samples. Each has its own
+bits at each P, chosen on a validation split of the training samples.
+
+- **secateur `accumulator`**: masks that keep the most saliency under the span budget, selected
+  anew every few steps while removed weights go on training.
+- **A2Q, A2Q+**: Brevitas's accumulator-aware weight quantisers, as they ship.
+- **connections**: Concrete ML's rule, each neuron held to its Ω connections, chosen once, from
+  the trained float network.
+- **unpruned**: no limit in training; where its span exceeds P bits, a P-bit accumulator wraps
+  around. The last column is the same network where accumulators are as wide as they need."""
+
+_CHOICES = """\
+**How the formats were chosen.** Accuracy on one validation split of the training samples of
+digits, by networks trained without it; bold is what was chosen. Breast cancer and wine take the
+formats of digits; checkerboard chooses its input bits likewise."""
+
+_SPARSITY = """\
+**How much can go** (Han et al. 2015: train, prune, retrain; `magnitude` over the whole network).
+Held-out accuracy on digits by the fraction of weights removed, mean of three seeds; the
+quantised network has 3-bit weights, activations and inputs."""
+
+_RESELECTION = """\
+**What re-selection costs.** A million weights (784-1000-200-80, 3-bit weights, 2-bit activations),
+batch 64, one thread, medians of one run."""

@@ -1,0 +1,84 @@
+"""The sweep: bits chosen on validation splits, then three seeds on the held-out samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benches.accuracy.datasets import DATASETS
+from benches.accuracy.measure import measure
+from benches.accuracy.methods import METHODS
+
+from secateur.sweeps import Record, Results, sweep
+
+BITS = (4, 5, 6, 7, 8)
+SEEDS = (0, 1, 2)
+FORMAT = ("weight_bits", "activation_bits", "input_bits")
+Format = tuple[int, int, int]
+JOURNAL = Path(__file__).parent / "journal.jsonl"
+
+
+def formats(dataset: str, bits: int) -> tuple[Format, ...]:
+    """Return what each method has its choice of at P = `bits`; nothing: as chosen on digits."""
+    if dataset == "digits":
+        if bits <= 6:
+            return (2, 2, 2), (2, 1, 1)
+        return (2, 2, 2), (2, 3, 3), (3, 2, 2), (3, 3, 3)
+    if dataset == "checkerboard":
+        # Two coordinates want nearly all the bits that an accumulator has room for.
+        return tuple((2, 2, bits - less) for less in (1, 2))
+    return ()
+
+
+def candidates(dataset: str) -> Iterator[dict[str, Any]]:
+    """Yield the points that formats are chosen by, one validation split each."""
+    for bits in BITS:
+        for format_ in formats(dataset, bits):
+            for method in METHODS:
+                yield _point(dataset, "validation", method, bits, format_, seed=0)
+
+
+def finals(dataset: str, chosen: Mapping[tuple[str, int], Format]) -> Iterator[dict[str, Any]]:
+    """Yield the points that are reported."""
+    for seed in SEEDS:
+        for (method, bits), format_ in chosen.items():
+            yield _point(dataset, "test", method, bits, format_, seed)
+
+
+def _point(
+    dataset: str, split: str, method: str, bits: int, format_: Format, seed: int
+) -> dict[str, Any]:
+    point = {"dataset": dataset, "split": split, "method": method, "bits": bits, "seed": seed}
+    return point | dict(zip(FORMAT, format_, strict=True))
+
+
+def choose(records: Iterable[Record], dataset: str) -> dict[tuple[str, int], Format]:
+    """Return (method, P) → the format of the greatest validation accuracy, of several the first."""
+    best: dict[tuple[str, int], Record] = {}
+    for record in where(records, dataset=dataset, split="validation"):
+        key = record.point["method"], record.point["bits"]
+        if key not in best or mean([record], "accuracy") > mean([best[key]], "accuracy"):
+            best[key] = record
+    return {key: tuple(r.point[name] for name in FORMAT) for key, r in best.items()}
+
+
+def run(journal: Path = JOURNAL) -> Results:
+    """Return all results, evaluating only what the journal does not hold yet."""
+    chosen: dict[tuple[str, int], Format] = {}
+    for dataset in DATASETS:
+        results = sweep(candidates(dataset), measure, journal=journal)
+        chosen = choose(results, dataset) or chosen
+        sweep(finals(dataset, chosen), measure, journal=journal)
+    return Results.read(journal)
+
+
+def where(records: Iterable[Record], **fields: Any) -> list[Record]:
+    """Return the records that did not fail whose point has all of `fields`."""
+    return [r for r in records if not r.failed and all(r.point[k] == v for k, v in fields.items())]
+
+
+def mean(records: Iterable[Record], name: str) -> float:
+    """Return the mean of one value over `records`."""
+    return float(np.mean([record.values[name] for record in records]))

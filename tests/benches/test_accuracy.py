@@ -1,0 +1,114 @@
+"""The accuracy suite: every method on a small data set, and what is written about it."""
+
+import numpy as np
+import pytest
+
+import secateur
+
+pytest.importorskip("brevitas")
+pytest.importorskip("sklearn")
+
+from benches.accuracy import report, run
+from benches.accuracy.datasets import DATASETS, dataset, jitter
+from benches.accuracy.measure import measure, wrapped
+from benches.accuracy.methods import METHODS, Setting, unpruned
+from benches.accuracy.sparsity import without_loss
+
+from secateur.sweeps import Results, sweep
+
+BITS = 6
+FORMAT = (2, 2, 2)
+
+
+def finals():
+    """The points of all methods on wine, one seed."""
+    points = run.finals("wine", {(method, BITS): FORMAT for method in METHODS})
+    return [point for point in points if point["seed"] == 0]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return sweep(finals(), measure, journal=tmp_path_factory.mktemp("wine") / "journal.jsonl")
+
+
+@pytest.mark.slow
+class TestMethods:
+    def test_fit_the_accumulator_or_say_how_wide_they_are(self, results):
+        widths = {r.point["method"]: r.values["width"] for r in results}
+        assert widths.pop("unpruned") > BITS
+        assert all(width <= BITS for width in widths.values())
+
+    def test_learn(self, results):
+        (ours,) = run.where(results, method="accumulator")
+        assert ours.values["accuracy"] == ours.values["unlimited_accuracy"] > 0.8
+
+    def test_wrap_where_they_are_too_wide_and_nowhere_else(self):
+        setting = Setting("wine", "test", 0, BITS, *FORMAT)
+        network, x = unpruned(setting), setting.data.held_out[0]
+        width = secateur.analyze(network).accumulator_bits
+        assert (wrapped(network, x, width) == network.predict(x)).all()
+        assert (wrapped(network, x, 3) != network.predict(x)).any()
+
+
+@pytest.mark.slow
+class TestReport:
+    def test_is_written_in_place(self, results, tmp_path):
+        path = tmp_path / "RESULTS.md"
+        path.write_text("# Results\n\nbefore\n\n<!-- other -->\n")
+        for _ in range(2):
+            report.write_section(path, report.section(results, "figure.png", ["more"]))
+        text = path.read_text()
+        assert text.startswith("# Results\n\nbefore\n\n<!-- other -->\n\n")
+        assert text.count(report.BEGIN) == text.count(report.END) == 1
+        (ours,) = run.where(results, method="accumulator")
+        assert f"{ours.values['accuracy']:.4f} ({ours.values['width']} bits; 2/2/2)" in text
+
+    def test_draws_what_there_is(self, results, tmp_path):
+        pytest.importorskip("matplotlib")
+        report.draw(results, tmp_path / "figure.png")
+        assert 10_000 < (tmp_path / "figure.png").stat().st_size < 200_000
+
+
+class TestDatasets:
+    @pytest.mark.parametrize("name", DATASETS)
+    def test_never_choose_on_held_out_samples(self, name):
+        test, validation = (dataset(name, split, 1) for split in ("test", "validation"))
+        samples = {row.tobytes() for row in test.train[0]}
+        assert all(row.tobytes() in samples for row in validation.held_out[0])
+        assert 0.29 < len(test.held_out[1]) / _size(name) < 0.31
+
+    def test_jitter_keeps_classes_and_some_images(self):
+        x = np.random.default_rng(0).random((3, 64)).astype(np.float32)
+        images, classes = jitter((x, np.arange(3)), seed=0, copies=9, angle=6, reach=0.3)
+        assert images.shape == (27, 64)
+        assert (classes == np.tile(np.arange(3), 9)).all()
+        assert (images[:3] == x).all()
+        moved = np.abs(images[3:].reshape(-1, 3, 64) - x)
+        assert 0 < moved.mean() < 0.2
+
+
+class TestChoice:
+    def test_is_the_best_on_validation(self):
+        points = list(run.candidates("digits"))
+        best = run.formats("digits", 8)[-1]
+
+        def pretend(point):
+            return {"accuracy": 0.9 if tuple(point[f] for f in run.FORMAT) == best else 0.5}
+
+        chosen = run.choose(sweep(points, pretend), "digits")
+        assert chosen["accumulator", 8] == best
+        assert chosen["accumulator", 4] == run.formats("digits", 4)[0]
+        assert len(chosen) == len(METHODS) * len(run.BITS)
+
+    def test_loses_no_more_than_half_a_point(self):
+        assert without_loss({0.0: 0.98, 0.5: 0.981, 0.7: 0.9751, 0.8: 0.97, 0.9: 0.99}) == 0.7
+
+
+def _size(name):
+    parts = dataset(name, "test", 1)
+    copies = 24 if name == "digits" else 1
+    return len(parts.train[1]) // copies + len(parts.held_out[1])
+
+
+def test_reads_a_journal_that_is_committed():
+    assert all(not record.failed for record in Results.read(run.JOURNAL))
