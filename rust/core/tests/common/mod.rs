@@ -1,0 +1,550 @@
+//! Every function of the engine against the slow, obvious definition, on layers read from bytes.
+//!
+//! The property tests and the fuzz target both drive [`check`].
+
+use ndarray::{Array2, Array3, ArrayD, Axis, IxDyn};
+use secateur_core::select::{Budget, Method, Problem, fractional_bounds, select};
+use secateur_core::{
+    Code, Conv, Error, Geometry, InputRanges, RangeTracker, Ranges, Result, conv, conv_positions,
+    linear, partial_sums, prefix_sums, profile, table_ranges,
+};
+
+/// Numbers out of bytes; zeros when they run out.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn byte(&mut self) -> u8 {
+        match self.0.split_first() {
+            Some((&first, rest)) => {
+                self.0 = rest;
+                first
+            }
+            None => 0,
+        }
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::from(self.byte()) % limit
+    }
+
+    /// Mostly small, sometimes near the limits of a type.
+    fn number(&mut self) -> i64 {
+        let edges = [
+            i64::MIN,
+            i64::MIN + 1,
+            i64::MAX,
+            i64::from(i32::MIN),
+            i64::from(i32::MAX),
+            -16_384,
+            16_383,
+            32_768,
+        ];
+        match self.byte() {
+            0..=7 => edges[self.below(8)],
+            8..=31 => i64::from(self.byte() as i8) << self.below(56),
+            _ => i64::from(self.byte() as i8),
+        }
+    }
+}
+
+/// A weight type made of any integer, so that every one gets its share of extremes.
+trait Made: Code {
+    fn made(number: i64) -> Self;
+    fn number(self) -> i64;
+}
+
+macro_rules! made {
+    ($($code:ty),*) => {$(
+        impl Made for $code {
+            fn made(number: i64) -> Self {
+                number as $code
+            }
+
+            fn number(self) -> i64 {
+                i64::from(self)
+            }
+        }
+    )*};
+}
+
+made!(i8, u8, i16, i32, i64);
+
+/// An integer of any size: `upper · 2³² + lower`, for sums of a few 128-bit terms.
+#[derive(Clone, Copy, Default)]
+struct Big {
+    upper: i128,
+    lower: i128,
+}
+
+impl Big {
+    fn plus(self, term: i128) -> Self {
+        let lower = self.lower + (term & 0xffff_ffff);
+        Self {
+            upper: self.upper + (term >> 32) + (lower >> 32),
+            lower: lower & 0xffff_ffff,
+        }
+    }
+
+    fn narrow(self) -> Option<i64> {
+        let value = self.upper.checked_mul(1 << 32)?.checked_add(self.lower)?;
+        i64::try_from(value).ok()
+    }
+}
+
+struct Layer<T> {
+    weight: Array2<T>,
+    low: Vec<i64>,
+    high: Vec<i64>,
+    inputs: InputRanges,
+    bias: Option<Vec<i64>>,
+    masks: Array3<u8>,
+}
+
+impl<T: Made> Layer<T> {
+    fn read(bytes: &mut Bytes<'_>) -> Self {
+        let wide = bytes.byte() < 16;
+        let (outputs, width) = (bytes.below(4), bytes.below(if wide { 256 } else { 9 }));
+        // Few numbers fill a wide row: they repeat.
+        let pool: Vec<i64> = (0..1 + bytes.below(24)).map(|_| bytes.number()).collect();
+        let mut at = 0;
+        let weight = Array2::from_shape_fn((outputs, width), |_| {
+            at += 1;
+            T::made(pool[at * 7 % pool.len()])
+        });
+        let one = bytes.byte() < 80;
+        let ends: Vec<(i64, i64)> = (0..if one { 1 } else { 1 + bytes.below(9) })
+            .map(|_| {
+                let (a, b) = (bytes.number(), bytes.number());
+                (a.min(b), a.max(b))
+            })
+            .collect();
+        let low: Vec<i64> = (0..width).map(|i| ends[i % ends.len()].0).collect();
+        let high: Vec<i64> = (0..width).map(|i| ends[i % ends.len()].1).collect();
+        let inputs = if one {
+            InputRanges::one(ends[0].0, ends[0].1)
+        } else {
+            InputRanges::each(low.clone(), high.clone())
+        };
+        let bias = (bytes.byte() < 128).then(|| (0..outputs).map(|_| bytes.number()).collect());
+        let masks = Array3::from_shape_fn((2, outputs, width), |_| bytes.byte() & 2);
+        Self {
+            weight,
+            low,
+            high,
+            inputs: inputs.expect("low is not above high"),
+            bias,
+            masks,
+        }
+    }
+
+    fn bias(&self) -> Option<ndarray::ArrayView1<'_, i64>> {
+        self.bias.as_deref().map(Into::into)
+    }
+
+    fn start(&self, channel: usize) -> i128 {
+        self.bias
+            .as_ref()
+            .map_or(0, |bias| i128::from(bias[channel]))
+    }
+
+    /// What each weight of a channel adds to either end, under a mask.
+    fn terms(&self, channel: usize, mask: Option<usize>) -> Vec<(i128, i128)> {
+        (0..self.weight.ncols())
+            .map(|i| {
+                if mask.is_some_and(|mask| self.masks[[mask, channel, i]] == 0) {
+                    return (0, 0);
+                }
+                let w = i128::from(self.weight[[channel, i]].number());
+                let (a, b) = (w * i128::from(self.low[i]), w * i128::from(self.high[i]));
+                (a.min(b), a.max(b))
+            })
+            .collect()
+    }
+
+    fn range(&self, channel: usize, mask: Option<usize>) -> Option<(i64, i64)> {
+        let start = Big::default().plus(self.start(channel));
+        let (low, high) = self
+            .terms(channel, mask)
+            .into_iter()
+            .fold((start, start), |(low, high), (l, h)| {
+                (low.plus(l), high.plus(h))
+            });
+        Some((low.narrow()?, high.narrow()?))
+    }
+}
+
+/// The result is the expected ranges, or an overflow of the first channel that has none.
+fn same(result: Result<Ranges>, expected: &[Option<(i64, i64)>], channels: usize) {
+    match expected.iter().position(Option::is_none) {
+        Some(first) => match result {
+            Err(Error::Overflow { channel, .. }) => assert_eq!(channel, first % channels),
+            other => panic!("expected an overflow, got {other:?}"),
+        },
+        None => {
+            let ranges = result.expect("every range fits 64 bits");
+            let pairs: Vec<Option<(i64, i64)>> =
+                ranges.low.into_iter().zip(ranges.high).map(Some).collect();
+            assert_eq!(pairs, expected);
+        }
+    }
+}
+
+fn check_linear<T: Made>(layer: &Layer<T>) {
+    let outputs = layer.weight.nrows();
+    let expected: Vec<_> = (0..outputs)
+        .map(|channel| layer.range(channel, None))
+        .collect();
+    same(
+        linear(layer.weight.view(), &layer.inputs, layer.bias(), None),
+        &expected,
+        outputs,
+    );
+    // The same weights column by column.
+    let turned = layer.weight.t().as_standard_layout().into_owned();
+    same(
+        linear(turned.t(), &layer.inputs, layer.bias(), None),
+        &expected,
+        outputs,
+    );
+    let expected: Vec<_> = (0..2)
+        .flat_map(|mask| (0..outputs).map(move |channel| (mask, channel)))
+        .map(|(mask, channel)| layer.range(channel, Some(mask)))
+        .collect();
+    let masks = Some(layer.masks.view());
+    same(
+        linear(layer.weight.view(), &layer.inputs, layer.bias(), masks),
+        &expected,
+        outputs,
+    );
+}
+
+fn check_sums<T: Made>(layer: &Layer<T>) {
+    let outputs = layer.weight.nrows();
+    let any_order: Vec<_> = (0..outputs)
+        .map(|channel| {
+            let mut terms = layer.terms(channel, None);
+            terms.push((layer.start(channel), layer.start(channel)));
+            let zero = (Big::default(), Big::default());
+            let (low, high) = terms.into_iter().fold(zero, |(low, high), (l, h)| {
+                (low.plus(l.min(0)), high.plus(h.max(0)))
+            });
+            Some((low.narrow()?, high.narrow()?))
+        })
+        .collect();
+    same(
+        partial_sums(layer.weight.view(), &layer.inputs, layer.bias(), None),
+        &any_order,
+        outputs,
+    );
+    let in_order: Vec<_> = (0..outputs)
+        .map(|channel| {
+            let start = Big::default().plus(layer.start(channel));
+            let (mut low, mut high) = (start, start);
+            let mut hull = (start.narrow()?, start.narrow()?);
+            for (l, h) in layer.terms(channel, Some(0)) {
+                (low, high) = (low.plus(l), high.plus(h));
+                hull = (hull.0.min(low.narrow()?), hull.1.max(high.narrow()?));
+            }
+            Some(hull)
+        })
+        .collect();
+    let mask = layer.masks.index_axis(Axis(0), 0);
+    same(
+        prefix_sums(layer.weight.view(), &layer.inputs, layer.bias(), Some(mask)),
+        &in_order,
+        outputs,
+    );
+}
+
+/// Profiles and trackers pass through ranges that need more than 64 bits only where these do.
+fn check_removals<T: Made>(layer: &mut Layer<T>, bytes: &mut Bytes<'_>) {
+    let (outputs, width) = layer.weight.dim();
+    if outputs * width == 0 {
+        return;
+    }
+    let mut order: Vec<i64> = (0..(outputs * width) as i64).collect();
+    for at in (1..order.len()).rev() {
+        order.swap(at, bytes.below(at + 1));
+    }
+    let counts = [0, order.len() / 2, order.len()].map(|count| count as i64);
+    let all = profile(
+        layer.weight.view(),
+        &order,
+        &layer.inputs,
+        layer.bias(),
+        &counts,
+    );
+    let mut expected = Vec::new();
+    for count in counts {
+        layer.masks.fill(1);
+        for &index in &order[..count as usize] {
+            let index = index as usize;
+            layer.masks[[0, index / width, index % width]] = 0;
+        }
+        expected.extend((0..outputs).map(|channel| layer.range(channel, Some(0))));
+    }
+    same(all, &expected, outputs);
+
+    layer.masks.fill(1);
+    let mut tracker = match RangeTracker::new(
+        layer.weight.view(),
+        layer.inputs.clone(),
+        layer.bias(),
+        None,
+    ) {
+        Ok(tracker) => tracker,
+        Err(error) => {
+            assert!(matches!(error, Error::Overflow { .. }));
+            return;
+        }
+    };
+    let before = tracker.ranges();
+    for _ in 0..bytes.below(12) {
+        let (channel, input) = (bytes.below(outputs), bytes.below(width));
+        let (c, i) = (channel as i64, input as i64);
+        let kept = bytes.byte() & 1 == 0;
+        let done = if kept {
+            tracker.restore(c, i)
+        } else {
+            tracker.remove(c, i)
+        };
+        if done.is_err() {
+            return;
+        }
+        layer.masks[[0, channel, input]] = u8::from(kept);
+        match (tracker.range(c), layer.range(channel, Some(0))) {
+            (Ok(range), Some(expected)) => assert_eq!(range, expected),
+            (Err(Error::Overflow { .. }), None) => {}
+            other => panic!("the tracker disagrees: {other:?}"),
+        }
+    }
+    tracker.undo(usize::MAX);
+    assert_eq!(tracker.ranges(), before);
+}
+
+fn check_selection<T: Made>(layer: &Layer<T>, bytes: &mut Bytes<'_>) {
+    let (outputs, width) = layer.weight.dim();
+    if width > 9 {
+        return;
+    }
+    let saliency = Array2::from_shape_fn((outputs, width), |_| f64::from(bytes.byte() % 16));
+    let budget = if bytes.byte() & 1 == 0 {
+        Budget::Span
+    } else {
+        Budget::Signed
+    };
+    let bits = 1 + bytes.below(63) as i64;
+    let problem = Problem {
+        codes: layer.weight.view(),
+        saliency: saliency.view(),
+        inputs: std::slice::from_ref(&layer.inputs),
+        bits: &[bits],
+        budget,
+        bias: layer.bias(),
+        mask: Some(layer.masks.index_axis(Axis(0), 1)),
+    };
+    let exact = match select(&problem, Method::Exact) {
+        Err(Error::Infeasible { channel, .. }) => {
+            let bias = layer.start(channel);
+            assert!(bias < -(1 << (bits - 1)) || bias >= 1 << (bits - 1));
+            return;
+        }
+        other => other.expect("a small problem is solved"),
+    };
+    let greedy = select(&problem, Method::Greedy).expect("as the exact one");
+    let bound = fractional_bounds(&problem).expect("as the exact one");
+    for channel in 0..outputs {
+        let terms = layer.terms(channel, None);
+        let fits = |keep: &dyn Fn(usize) -> bool| {
+            let (mut low, mut high) = (Big::default(), Big::default());
+            for (i, &(l, h)) in terms.iter().enumerate() {
+                if keep(i) {
+                    (low, high) = (low.plus(l), high.plus(h));
+                }
+            }
+            let span = high.plus(-(low.upper << 32)).plus(-low.lower);
+            let (low, high) = match (budget, low.wide(), high.wide(), span.wide()) {
+                (Budget::Span, _, _, Some(span)) => return span < 1 << bits,
+                (Budget::Signed, Some(low), Some(high), _) => (low, high),
+                _ => return false,
+            };
+            let bias = layer.start(channel);
+            low + bias >= -(1 << (bits - 1)) && high + bias < 1 << (bits - 1)
+        };
+        let allowed = |i: usize| layer.masks[[1, channel, i]] != 0;
+        let worth = |keep: &dyn Fn(usize) -> bool| -> f64 {
+            (0..width)
+                .filter(|&i| keep(i))
+                .map(|i| saliency[[channel, i]])
+                .sum()
+        };
+        let best = (0..1_u32 << width)
+            .filter(|subset| (0..width).all(|i| subset >> i & 1 == 0 || allowed(i)))
+            .filter(|subset| fits(&|i| subset >> i & 1 == 1))
+            .map(|subset| worth(&|i| subset >> i & 1 == 1))
+            .fold(f64::NEG_INFINITY, f64::max);
+        let exact = |i: usize| exact[channel * width + i];
+        let greedy = |i: usize| greedy[channel * width + i];
+        assert!(fits(&exact) && fits(&greedy));
+        assert!((0..width).all(|i| allowed(i) || !(exact(i) || greedy(i))));
+        assert_eq!(worth(&exact), best);
+        assert!(worth(&greedy) <= best);
+        assert!(bound[channel] >= best * (1.0 - 1e-9));
+    }
+}
+
+impl Big {
+    fn wide(self) -> Option<i128> {
+        self.upper.checked_mul(1 << 32)?.checked_add(self.lower)
+    }
+}
+
+fn check_conv<T: Made>(bytes: &mut Bytes<'_>) {
+    let groups = 1 + bytes.below(2);
+    let (outputs, channels) = (groups * (1 + bytes.below(2)), 1 + bytes.below(2));
+    let kernel = [1 + bytes.below(3), 1 + bytes.below(3)];
+    let size = [1 + bytes.below(5), 1 + bytes.below(5)];
+    let geometry = Geometry {
+        input: vec![groups * channels, size[0], size[1]],
+        stride: (0..2).map(|_| 1 + bytes.below(3)).collect(),
+        padding: (0..2).map(|_| (bytes.below(3), bytes.below(3))).collect(),
+        dilation: (0..2).map(|_| 1 + bytes.below(2)).collect(),
+        groups,
+    };
+    let shape = [outputs, channels, kernel[0], kernel[1]];
+    let pool: Vec<i64> = (0..1 + bytes.below(12)).map(|_| bytes.number()).collect();
+    let mut at = 0;
+    let weight = ArrayD::from_shape_fn(IxDyn(&shape), |_| {
+        at += 1;
+        T::made(pool[at * 5 % pool.len()])
+    });
+    let area = size[0] * size[1];
+    let per_element = bytes.byte() & 1 == 0;
+    let count = groups * channels * if per_element { area } else { 1 };
+    let ends: Vec<(i64, i64)> = (0..1 + bytes.below(6))
+        .map(|_| {
+            let (a, b) = (bytes.number(), bytes.number());
+            (a.min(b), a.max(b))
+        })
+        .collect();
+    let low: Vec<i64> = (0..count).map(|i| ends[i % ends.len()].0).collect();
+    let high: Vec<i64> = (0..count).map(|i| ends[i % ends.len()].1).collect();
+    let inputs = InputRanges::each(low.clone(), high.clone()).expect("low is not above high");
+    let problem = Conv {
+        weight: weight.view(),
+        geometry: &geometry,
+        inputs: &inputs,
+        bias: None,
+        mask: None,
+    };
+    let windows: Vec<Option<usize>> = (0..2)
+        .map(|a| {
+            let padded = size[a] + geometry.padding[a].0 + geometry.padding[a].1;
+            let extent = geometry.dilation[a] * (kernel[a] - 1) + 1;
+            Some(padded.checked_sub(extent)? / geometry.stride[a] + 1)
+        })
+        .collect();
+    let (Some(rows), Some(columns)) = (windows[0], windows[1]) else {
+        assert!(matches!(conv(&problem), Err(Error::Shape { .. })));
+        return;
+    };
+    let place = |axis: usize, window: usize, tap: usize| {
+        let at = window * geometry.stride[axis] + tap * geometry.dilation[axis];
+        at.checked_sub(geometry.padding[axis].0)
+            .filter(|&at| at < size[axis])
+    };
+    let mut expected = Vec::new();
+    for o in 0..outputs {
+        let group = o / (outputs / groups);
+        for (r, c) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
+            let (mut least, mut most) = (Big::default(), Big::default());
+            for channel in 0..channels {
+                for (y, x) in (0..kernel[0]).flat_map(|y| (0..kernel[1]).map(move |x| (y, x))) {
+                    let (Some(row), Some(column)) = (place(0, r, y), place(1, c, x)) else {
+                        continue;
+                    };
+                    let from = group * channels + channel;
+                    let index = if per_element {
+                        from * area + row * size[1] + column
+                    } else {
+                        from
+                    };
+                    let w = i128::from(weight[[o, channel, y, x]].number());
+                    let (a, b) = (w * i128::from(low[index]), w * i128::from(high[index]));
+                    (least, most) = (least.plus(a.min(b)), most.plus(a.max(b)));
+                }
+            }
+            expected.push(least.narrow().zip(most.narrow()));
+        }
+    }
+    let fits = expected.iter().all(Option::is_some);
+    match conv_positions(&problem) {
+        Ok((ranges, shape)) => {
+            assert_eq!(shape, [rows, columns]);
+            same(Ok(ranges), &expected, outputs);
+        }
+        Err(Error::Overflow { .. }) => assert!(!fits),
+        Err(error) => panic!("{error}"),
+    }
+    if fits {
+        let hulls: Vec<_> = expected
+            .chunks(rows * columns)
+            .map(|all| {
+                let all = all.iter().flatten();
+                all.copied().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            })
+            .collect();
+        same(conv(&problem), &hulls, outputs);
+    }
+}
+
+fn check_tables<T: Made>(bytes: &mut Bytes<'_>) {
+    let entries = 1 + bytes.below(12);
+    let table = Array2::from_shape_fn((1, entries), |_| T::made(bytes.number()));
+    let start = bytes.number();
+    let (a, b) = (bytes.below(entries), bytes.below(entries));
+    let (from, to) = (a.min(b), a.max(b));
+    let (Some(low), Some(high)) = (start.checked_add(from as i64), start.checked_add(to as i64))
+    else {
+        return;
+    };
+    let indices = Ranges {
+        low: vec![low],
+        high: vec![high],
+    };
+    let part = (from..=to).map(|at| table[[0, at]].number());
+    let expected = part.clone().min().zip(part.max());
+    same(
+        table_ranges(table.view(), &indices, &[start]),
+        &[expected],
+        1,
+    );
+}
+
+fn check_all<T: Made>(bytes: &mut Bytes<'_>) {
+    match bytes.byte() % 6 {
+        0 => check_conv::<T>(bytes),
+        1 => check_tables::<T>(bytes),
+        what => {
+            let mut layer = Layer::<T>::read(bytes);
+            match what {
+                2 => check_linear(&layer),
+                3 => check_sums(&layer),
+                4 => check_removals(&mut layer, bytes),
+                _ => check_selection(&layer, bytes),
+            }
+        }
+    }
+}
+
+/// Reads a layer and compares one function of the engine with its definition.
+pub fn check(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    match bytes.byte() % 5 {
+        0 => check_all::<i8>(&mut bytes),
+        1 => check_all::<u8>(&mut bytes),
+        2 => check_all::<i16>(&mut bytes),
+        3 => check_all::<i32>(&mut bytes),
+        _ => check_all::<i64>(&mut bytes),
+    }
+}

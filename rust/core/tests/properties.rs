@@ -1,0 +1,54 @@
+//! The engine equals its definition; the fuzz target searches the same space by coverage.
+
+mod common;
+
+use ndarray::Array2;
+use proptest::prelude::*;
+use secateur_core::{InputRanges, linear, threads};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn the_engine_equals_its_definition(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        common::check(&data);
+    }
+}
+
+proptest! {
+    #[test]
+    fn widening_an_input_never_narrows(
+        codes in prop::collection::vec(any::<i8>(), 300),
+        low in -9_i64..=0,
+        high in 0_i64..9,
+        at in 0_usize..300,
+        more in 0_i64..5,
+    ) {
+        let weight = Array2::from_shape_vec((1, 300), codes).unwrap();
+        let range = |ends: Vec<(i64, i64)>| {
+            let (low, high) = ends.into_iter().unzip();
+            linear(weight.view(), &InputRanges::each(low, high).unwrap(), None, None).unwrap()
+        };
+        let mut ends = vec![(low, high); 300];
+        let narrow = range(ends.clone());
+        ends[at] = (low - more, high + more);
+        let wide = range(ends);
+        prop_assert!(wide.low[0] <= narrow.low[0] && narrow.high[0] <= wide.high[0]);
+    }
+}
+
+#[test]
+fn threads_change_nothing_but_the_time() {
+    let codes: Vec<i8> = (0..600 * 1000).map(|i| (i * 37 % 251) as i8).collect();
+    let weight = Array2::from_shape_vec((600, 1000), codes).unwrap();
+    let inputs = InputRanges::one(-3, 12).unwrap();
+    let alone = {
+        threads::set_num_threads(1).unwrap();
+        linear(weight.view(), &inputs, None, None).unwrap()
+    };
+    threads::set_num_threads(3).unwrap();
+    assert_eq!(threads::num_threads(), 3);
+    assert_eq!(linear(weight.view(), &inputs, None, None).unwrap(), alone);
+    assert!(threads::set_num_threads(threads::MOST_THREADS + 1).is_err());
+    threads::set_num_threads(0).unwrap();
+}
