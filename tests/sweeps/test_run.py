@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import evaluates
+import executors
 import pytest
 
 from secateur.errors import (
@@ -388,3 +389,20 @@ def test_ctrl_c_does_not_wait_for_the_points_in_flight():
     with pytest.raises(KeyboardInterrupt, match=r"stopped after 1 points.*a journal would keep"):
         sweep(points, evaluates.nap_if_told, executor=2, on_event=interrupt)
     assert time.monotonic() - start < 30
+
+
+def test_a_killed_dask_worker_loses_nothing(tmp_path):
+    points = grid(n=range(12), marks=[str(tmp_path / "marks")], sleep_s=[0.1])
+    killed = []
+
+    def kill_one(event):
+        if event.settled == 3:
+            pid = int((tmp_path / "marks").read_text().split()[-1])
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+    with executors.dask() as executor:
+        results = sweep(points, evaluates.leave_a_mark, executor=executor, on_event=kill_one)
+    assert killed
+    assert killed[0] != os.getpid()
+    assert [r.values.get("square") for r in results] == [n * n for n in range(12)]

@@ -16,6 +16,7 @@ import numpy as np
 
 from secateur.analysis import analyze
 from secateur.circuit import Circuit, compile
+from secateur.errors import PointError
 from secateur.network import Network
 from secateur.storage import digest
 from secateur.sweeps.cache import Cache
@@ -91,9 +92,12 @@ class Recipe:
                 network's integers; where there are any.
 
         Raises:
+            PointError: the point has no strategy.
             SecateurError: whatever quantising, pruning, freezing or compiling raises.
         """
         settings = plain(point)
+        if "strategy" not in settings:
+            raise PointError(f"point {point!r} has no field 'strategy'", point=point)
         own = {f.name for f in fields(self)} & settings.keys()
         recipe = replace(self, **{name: settings.pop(name) for name in own})
         with _one_at_a_time(recipe.threads):
