@@ -10,6 +10,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
@@ -20,7 +21,7 @@ from secateur.training import accuracy, fit
 BITS = 6
 WEIGHT_BITS = 2
 ACTIVATION_BITS = 2
-EPOCHS = 80
+EPOCHS = 40
 DIGITS = 10
 
 
@@ -56,6 +57,21 @@ def costs(**networks):
         print(
             f"{name:<12}{cost.widest:>6}{cost.lookups:>9}{cost.complexity:>12.2e}{keys:>6.0f} MiB"
         )
+
+
+def draw(path, **networks):
+    """Save a figure of every accumulator's span, channel by channel, with the limit drawn in."""
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, network in networks.items():
+        channels = [node.channels for node in secateur.analyze(network).accumulators]
+        spans = np.concatenate([c.high - c.low for c in channels])
+        axes.plot(spans, "o", markersize=3, label=name)
+    axes.axhline(2**BITS - 1, color="black", linewidth=1, label=f"limit of {BITS} bits")
+    axes.set(xlabel="channel, layer after layer", ylabel="high - low", yscale="log")
+    axes.legend()
+    figure.savefig(path)
+    print(f"\nranges of every channel drawn in {path}")
 
 
 def witnesses(network, layer, count):
@@ -95,22 +111,23 @@ float_model = nn.Sequential(
     *(nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU()),
     nn.Linear(32, 10),
 )
-fit(float_model, train_x, train_y, epochs=40)
+fit(float_model, train_x, train_y, epochs=EPOCHS)
 print(f"{'float':<22} accuracy {accuracy(float_model, test_x, test_y):.4f}")
 
 quantized = secateur.quantize(float_model, WEIGHT_BITS, ACTIVATION_BITS, train_x)
 fit(quantized, train_x, train_y, epochs=EPOCHS, teacher=float_model)
 unpruned = network_of(quantized, "quantized")
 
-model = secateur.quantize(float_model, WEIGHT_BITS, ACTIVATION_BITS, train_x)
-pruner = secateur.Pruner(model, "accumulator", bits=BITS)
-fit(model, train_x, train_y, epochs=EPOCHS, teacher=float_model, pruner=pruner)
+pruner = secateur.Pruner(quantized, "accumulator", bits=BITS)
+fit(quantized, train_x, train_y, epochs=EPOCHS, teacher=float_model, pruner=pruner)
 pruner.finish()
-network = network_of(model, f"pruned to {BITS} bits")
+network = network_of(quantized, f"pruned to {BITS} bits")
 print(f"trained in {perf_counter() - start:.0f} s")
 
 sparsities(network)
 costs(unpruned=unpruned, pruned=network)
+
+draw("digits-ranges.png", unpruned=unpruned, pruned=network)
 
 circuit = secateur.compile(network)
 print("\nmaking keys …", flush=True)
@@ -120,7 +137,7 @@ right = ask(circuit, network.quantize_input(test_x[:DIGITS]), test_y[:DIGITS])
 print(f"decrypted == clear: {right}/{DIGITS}")
 
 first = next(network.layers).name
-worst = witnesses(network, first, 2)
+worst = witnesses(network, first, 1)
 print(f"inputs that attain the ends of the widest accumulators of layer {first!r}:")
 right = ask(circuit, worst, ["low", "high"] * (len(worst) // 2))
 print(f"decrypted == clear: {right}/{len(worst)}")

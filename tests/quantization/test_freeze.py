@@ -24,7 +24,8 @@ from secateur.operations import Conv, Linear, Lookup
 from secateur.quantization import freeze, quantize
 
 #: Float32 in the model, float64 in the tables: a value half way between two codes may round
-#: either way. Measured: no code in 10^5 differs on the models here.
+#: either way. Measured on MLPs with batch norm: 2 codes in 10^6, all of them at 8 bits, and
+#: none of 60,000 classes.
 TIES = 1e-4
 
 ACTIVATIONS = [
