@@ -10,7 +10,7 @@ import pytest
 
 from backends import on_each_backend
 from secateur import concrete
-from secateur.errors import ShapeError, UnprovableError, WidthError
+from secateur.errors import BackendError, ShapeError, UnprovableError, WidthError
 from secateur.ranges import Range, Ranges
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "overflow.py"
@@ -115,3 +115,29 @@ def test_what_cannot_be_proved_is_refused_with_its_line(backend):
 
     with pytest.raises(UnprovableError, match=r"'tlu' at .*test_concrete\.py:\d+"):
         concrete.compile(function, {"x": Range(0, 3)}, {"x": (2,)})
+
+
+@on_each_backend
+def test_what_the_backend_refuses_is_an_error_of_ours(backend):
+    def function(x):
+        return backend.conv(x, np.ones((1, 1, 2), int), None, strides=(1,), dilations=(1,), group=1)
+
+    with pytest.raises(BackendError, match=r"(?s)compiled nothing, because: .*conv") as caught:
+        concrete.compile(function, {"x": Range(0, 1)}, {"x": (1, 1, 3)})
+    assert caught.value.backend == backend.name
+    assert caught.value.reason in str(caught.value)
+
+
+@pytest.mark.encrypted
+@on_each_backend
+def test_clear_constants_take_one_bit_more_than_the_circuit(backend):
+    """Three bits encrypted, four in the clear: 7 and −7 are the largest codes that fit."""
+    halve = backend.namespace.univariate(lambda v: v // 2)
+
+    def function(x):
+        return halve(x * np.array([7, -7, 7]) + np.array([0, 7, -7]) * np.array([1, 1, 0]))
+
+    circuit = concrete.compile(function, {"x": Range(0, 1)}, {"x": (3,)})
+    assert max(backend.widths(circuit.graph).values()) == 3
+    for x in ([0, 0, 0], [1, 1, 1], [1, 0, 1]):
+        assert (circuit.encrypt_run_decrypt(np.array(x)) == function(np.array(x))).all()

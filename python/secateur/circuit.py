@@ -54,8 +54,9 @@ class Circuit:
 
     def keygen(self, force: bool = False) -> None:
         """Make the keys, unless there are some; `force` makes new ones."""
-        with _timed(self.timings, "keygen"):
-            self.compiled.keygen(force)
+        if force or "keygen" not in self.timings:
+            with _timed(self.timings, "keygen"):
+                self.compiled.keygen(force)
 
     def encrypt(self, x: ArrayLike) -> Any:
         """Return the ciphertext of one sample, integers [*network.input.shape].
@@ -73,7 +74,7 @@ class Circuit:
                 expected=self.network.input.shape,
             )
         self.network.input.check(sample[None])
-        self.compiled.keygen()
+        self.keygen()
         with _timed(self.timings, "encrypt"):
             return self.compiled.encrypt(sample.astype(np.int64))
 

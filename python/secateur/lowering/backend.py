@@ -110,7 +110,7 @@ class Backend(Protocol):
 def refusal(name: BackendName, error: RuntimeError) -> BackendError:
     """Return the error of our own tree for one that a backend raised while compiling."""
     return BackendError(
-        f"{name} refused the circuit: {error}; fewer bits, or a larger p_error, may be accepted",
+        f"{name} compiled nothing, because: {error}",
         backend=name,
         reason=str(error),
     )

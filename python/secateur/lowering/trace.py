@@ -64,11 +64,7 @@ class Lowered:
     def joined(self) -> set[Any]:
         """The nodes of which `analyze` keeps one range per channel, not one per position."""
         operations = self.report.network.operations
-        return {
-            self.nodes[o.name]
-            for o in operations
-            if isinstance(o, Conv | SumPool | MaxPool)
-        }
+        return {self.nodes[o.name] for o in operations if isinstance(o, Conv | SumPool | MaxPool)}
 
     def _lower(self, operation: Operation, sources: list[Any]) -> Any:
         source = sources[0]
