@@ -39,8 +39,12 @@ from secateur.tables import Integers
 
 End = Literal["low", "high"]
 
-#: Beyond this many entries a table is not evaluated; its codomain is the range.
-LARGEST_TABLE = 1 << 20
+#: No circuit looks up more than 16 bits. Beyond these entries a table is not evaluated, and
+#: its codomain is the range.
+LARGEST_TABLE = 1 << 16
+
+# How many entries, over all channels, are held at a time.
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,13 +213,10 @@ def analyze(network: Network) -> RangeReport:
         origin = boxes.get(operation.sources[0])
         if origin is not None and isinstance(operation, Reshape | Transpose):
             boxes[operation.name] = operation.evaluate(origin[None])[0]
-        nodes[operation.name] = NodeRange(
-            operation.name,
-            type(operation).__name__.lower(),
-            shape,
-            propagate(operation, shape, sources),
-            _exact(operation, shape, sources[0], origin is not None),
-        )
+        ranges = propagate(operation, shape, sources)
+        exact = _exact(operation, shape, sources[0], ranges, origin is not None)
+        kind = type(operation).__name__.lower()
+        nodes[operation.name] = NodeRange(operation.name, kind, shape, ranges, exact)
     return RangeReport(network, nodes, boxes)
 
 
@@ -326,9 +327,14 @@ def _lookup(lookup: Lookup, source: NodeRange) -> Ranges:
     if most >= LARGEST_TABLE:
         hull = lookup.table.codomain
         return Ranges(np.full(shape, hull.low), np.full(shape, hull.high))
-    steps = np.arange(most + 1).reshape(-1, *(1,) * low.ndim)
-    entries = lookup.evaluate(np.minimum(low + steps, high))
-    return Ranges(entries.min(axis=0), entries.max(axis=0))
+    block = max(1, _BLOCK // max(1, low.size))
+    least, greatest = [], []
+    for start in range(0, most + 1, block):
+        steps = np.arange(start, min(start + block, most + 1)).reshape(-1, *(1,) * low.ndim)
+        entries = lookup.evaluate(np.minimum(low + steps, high))
+        least.append(entries.min(axis=0))
+        greatest.append(entries.max(axis=0))
+    return Ranges(np.min(least, axis=0), np.max(greatest, axis=0))
 
 
 def _add(add: Add, sources: list[NodeRange]) -> Ranges:
@@ -353,8 +359,10 @@ def _add(add: Add, sources: list[NodeRange]) -> Ranges:
     return Ranges(low.astype(np.int64), high.astype(np.int64))
 
 
-def _exact(operation: Operation, shape: Shape, source: NodeRange, box: bool) -> NDArray[np.bool_]:
-    """Say for each channel whether an input of the network attains both ends of its range.
+def _exact(
+    operation: Operation, shape: Shape, source: NodeRange, ranges: Ranges, box: bool
+) -> NDArray[np.bool_]:
+    """Say for each channel whether an input of the network attains both ends of its `ranges`.
 
     `box` means that every element of the source is an element of the input, so that all
     combinations of their ends occur.
@@ -363,12 +371,12 @@ def _exact(operation: Operation, shape: Shape, source: NodeRange, box: bool) -> 
         return np.ones(shape[0], bool)
     if isinstance(operation, Lookup):
         # Only the ends of the accumulator are known to occur, not the values between.
-        ranges = _hull(_lookup(operation, source))
+        hull = _hull(ranges)
         ends = [
             operation.evaluate(side[None])[0]
             for side in (source.channels.low, source.channels.high)
         ]
-        attained = (np.minimum(*ends) == ranges.low) & (np.maximum(*ends) == ranges.high)
+        attained = (np.minimum(*ends) == hull.low) & (np.maximum(*ends) == hull.high)
         exact: NDArray[np.bool_] = source.exact & attained
         return exact
     return np.zeros(shape[0], bool)
