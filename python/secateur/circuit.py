@@ -203,7 +203,24 @@ def compile(
     Raises:
         MissingExtraError: the backend is not installed.
         WidthError: a proved width exceeds what a lookup takes; nothing was compiled.
+        BackendError: the backend refuses; it may know no parameters for so many bits.
         AccumulatorOverflowError: an accumulator that 64 bits do not hold.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Network, Output
+        >>> from secateur.operations import Linear
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[1, -2, 1]])),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> circuit = compile(network)
+        >>> circuit.cost.bits  # [-6, 6] is moved to [0, 12], and back after decryption
+        {'fc': 4}
+        >>> circuit.simulate([3, 0, 3])
+        array([6])
     """
     target = backend_named(backend)
     timings: dict[str, float] = {}

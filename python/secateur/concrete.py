@@ -47,7 +47,15 @@ def compile(
         WidthError: a lookup of more bits than the backend has; names its line.
         ShapeError: parameters, ranges and shapes that do not go together.
         AccumulatorOverflowError: a value that 64 bits do not hold.
+        BackendError: the backend refuses for reasons of its own.
         MissingExtraError: the backend is not installed.
+
+    Example:
+        >>> def line(x):
+        ...     return 3 * x + 1
+        >>> circuit = compile(line, {"x": Range(0, 5)})
+        >>> int(circuit.graph(5)), circuit.graph.output_nodes[0].output.dtype.bit_width
+        (16, 5)
     """
     target = backend_named(backend)
     tracing, proof = _prove(target, function, inputs, shapes or {})

@@ -134,8 +134,8 @@ def backend_named(name: str | None = None) -> Backend:
     for candidate in known if name is None else (name,):
         try:
             return _load(cast(BackendName, candidate))
-        except ImportError:
-            continue
+        except ImportError as error:
+            cause = error
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     raise MissingExtraError(
         f"{name or 'a backend'} is not installed for Python {version}; "
@@ -144,7 +144,7 @@ def backend_named(name: str | None = None) -> Backend:
         package=name or "concrete-numpy",
         extra="fhe",
         feature="compile",
-    )
+    ) from cause
 
 
 def _load(name: BackendName) -> Backend:
