@@ -29,7 +29,7 @@ impl<'a, A: Copy + Default> Rows<'a, A> {
     /// Row `index`, which must exist.
     #[inline(always)]
     pub fn row(&mut self, index: usize) -> &[A] {
-        match self.view.clone().index_axis_move(Axis(0), index).to_slice() {
+        match self.view.index_axis_move(Axis(0), index).to_slice() {
             Some(row) => row,
             None => self.gathered(index),
         }

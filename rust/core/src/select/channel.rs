@@ -57,11 +57,13 @@ impl Channel {
         // Powers of two scale without rounding; the profits add up to less than 2⁵².
         let worth = |share: &Share| saliency[share.input as usize];
         let top = exponent(shares.iter().map(worth).fold(0.0, f64::max));
-        let total: f64 = shares.iter().map(|share| scaled(worth(share), -top)).sum();
+        let unit = Power::of_two(-top);
+        let total: f64 = shares.iter().map(|share| unit.times(worth(share))).sum();
         let shift = 51 - exponent(total) - top;
+        let unit = Power::of_two(shift);
         let profit = |share: &Share| match worth(share) {
             0.0 => 0,
-            worth => (scaled(worth, shift).round() as i64).max(1),
+            worth => (unit.times(worth).round() as i64).max(1),
         };
         let knapsack = |budget: i128, shares: &[Share], cost: &dyn Fn(&Share) -> i128| Knapsack {
             budget: u64::try_from(budget).unwrap_or(0),
@@ -156,7 +158,7 @@ impl Channel {
             .map(Knapsack::fractional_bound)
             .chain(self.double.iter().map(Double::fractional_bound))
             .sum();
-        self.free_saliency + scaled(bound, -self.shift)
+        self.free_saliency + Power::of_two(-self.shift).times(bound)
     }
 }
 
@@ -215,12 +217,14 @@ impl Knapsack {
                         keep[item.input as usize] = true;
                     }
                 }
-                worthy.retain(|item| !keep[item.input as usize]);
+                // What costs more than the room that is left need not be sorted to be refused.
+                worthy.retain(|item| item.cost <= room && !keep[item.input as usize]);
                 worthy.sort_by_key(|item| (-item.profit, item.cost));
             }
             Method::Greedy => worthy.sort_by(|a, b| b.efficiency().total_cmp(&a.efficiency())),
         }
         let mut worthless = worthless;
+        worthless.retain(|item| item.cost <= room);
         worthless.sort_by_key(|item| item.cost);
         for item in worthy.iter().chain(&worthless) {
             if item.cost <= room {
@@ -246,11 +250,25 @@ fn exponent(x: f64) -> i32 {
     ((x.to_bits() >> 52) & 0x7ff) as i32 - 1022
 }
 
-/// `x · 2ᵉ` in three steps: `e` reaches beyond the exponents that a float has.
-fn scaled(x: f64, e: i32) -> f64 {
-    let third = e / 3;
-    let step = 2_f64.powi(third);
-    x * step * step * 2_f64.powi(e - 2 * third)
+/// A power of two in three factors: its exponent reaches beyond those that a float has.
+#[derive(Clone, Copy)]
+struct Power {
+    twice: f64,
+    once: f64,
+}
+
+impl Power {
+    fn of_two(exponent: i32) -> Self {
+        let third = exponent / 3;
+        Self {
+            twice: 2_f64.powi(third),
+            once: 2_f64.powi(exponent - 2 * third),
+        }
+    }
+
+    fn times(self, x: f64) -> f64 {
+        x * self.twice * self.twice * self.once
+    }
 }
 
 fn gcd(mut a: u64, mut b: u64) -> u64 {
