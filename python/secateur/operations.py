@@ -425,8 +425,9 @@ def _windows(
     dilation = dilation or (1,) * axes
     x = np.pad(x, ((0, 0), (0, 0), *padding), constant_values=fill)
     reach = tuple(gap * (taps - 1) + 1 for taps, gap in zip(kernel, dilation, strict=True))
-    view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(2, 2 + axes)))
-    steps = tuple(slice(None, None, s) for s in stride)
-    taps = tuple(slice(None, None, d) for d in dilation)
-    windows: Integers = view[(slice(None), slice(None), *steps, *taps)]
-    return windows
+    view = np.lib.stride_tricks.sliding_window_view(x, (1, 1, *reach))
+    steps = (slice(None, None, s) for s in stride)
+    taps = (slice(None, None, d) for d in dilation)
+    every = slice(None)
+    index: tuple[Any, ...] = (every, every, *steps, 0, 0, *taps)
+    return view[index]
