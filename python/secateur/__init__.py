@@ -71,34 +71,16 @@ _HOME = {
     "verify": "certificate",
 }
 
-# Package → the extra that brings it, for what is imported on use.
-_EXTRAS = {
-    "brevitas": "torch",
-    "matplotlib": "sweep",
-    "torch": "torch",
-}
-
 __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'secateur' has no attribute {name!r}")
-    try:
-        value = import_module(f"secateur.{_HOME[name] or name}")
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
-            raise
-        from secateur.errors import MissingExtraError
+    from secateur.extras import needed_for
 
-        raise MissingExtraError(
-            f"secateur.{name} needs {package}, which is not installed; "
-            f'pip install "secateur[{_EXTRAS[package]}]" brings it',
-            package=package,
-            extra=_EXTRAS[package],
-            feature=name,
-        ) from error
+    with needed_for(f"secateur.{name}"):
+        value = import_module(f"secateur.{_HOME[name] or name}")
     if _HOME[name]:
         value = getattr(value, name)
     globals()[name] = value

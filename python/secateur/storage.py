@@ -23,10 +23,10 @@ from secateur import operations, tables
 from secateur.errors import (
     FileFormatError,
     FileVersionError,
-    MissingExtraError,
     NetworkError,
     SecateurError,
 )
+from secateur.extras import needed_for
 from secateur.files import write_whole
 from secateur.network import Input, Network, Output
 
@@ -140,15 +140,8 @@ def digest(**arrays: NDArray[Any] | None) -> str:
 
 
 def _safetensors() -> Any:
-    try:
+    with needed_for("a network's file"):
         import safetensors.numpy
-    except ImportError:
-        raise MissingExtraError(
-            'saving and loading networks needs safetensors: pip install "secateur[files]"',
-            package="safetensors",
-            extra="files",
-            feature="save and load",
-        ) from None
     return safetensors.numpy
 
 

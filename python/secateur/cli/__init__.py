@@ -7,17 +7,10 @@ a certificate that does not hold or points that failed with status 3, Ctrl-C wit
 
 from __future__ import annotations
 
-from secateur.errors import MissingExtraError
+from secateur.extras import needed_for
 
-try:
+with needed_for("the command line"):
     import click
-except ImportError as error:
-    raise MissingExtraError(
-        'the command line needs click, which is not installed; pip install "secateur[cli]"',
-        package="click",
-        extra="cli",
-        feature="the command line",
-    ) from error
 
 from secateur.cli.networks import bounds, compile, prune, verify
 from secateur.cli.output import Group

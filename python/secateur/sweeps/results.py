@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.errors import ColumnError, MissingExtraError
+from secateur.errors import ColumnError
+from secateur.extras import needed_for
 from secateur.sweeps.journal import Recorded
 from secateur.sweeps.pareto import front
 from secateur.sweeps.records import Record
@@ -148,15 +149,8 @@ class Results:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
+        with needed_for("a data frame"):
             import pandas
-        except ImportError as error:
-            raise MissingExtraError(
-                "a data frame needs pandas: pip install 'secateur[sweep]'",
-                package="pandas",
-                extra="sweep",
-                feature="Results.to_pandas",
-            ) from error
         return pandas.DataFrame(self.columns)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
@@ -169,12 +163,6 @@ class Results:
         for name, column in self.columns.items():
             if not any(all(isinstance(v, kind | None) for v in column) for kind in _COLUMN_KINDS):
                 frame[name] = [json.dumps(v) for v in column]
-        try:
-            frame.to_parquet(path, engine="pyarrow", index=False)
-        except ImportError as error:
-            raise MissingExtraError(
-                "Parquet needs pyarrow: pip install 'secateur[sweep]'",
-                package="pyarrow",
-                extra="sweep",
-                feature="Results.to_parquet",
-            ) from error
+        with needed_for("Parquet"):
+            import pyarrow  # noqa: F401
+        frame.to_parquet(path, engine="pyarrow", index=False)
