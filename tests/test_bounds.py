@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from multiprocessing import get_all_start_methods, get_context
 
 import numpy as np
 import pytest
@@ -263,6 +264,21 @@ def test_the_number_of_threads_changes_nothing(threads):
         bounds.set_num_threads(threads)
         assert bounds.num_threads() == threads
         assert (bounds.linear(weight, low, low + 9).high == expected).all()
+    finally:
+        bounds.set_num_threads(None)
+
+
+def _high_of_a_large_layer(_: int) -> int:
+    return int(bounds.linear(np.ones((900, 900), np.int8), 0, 1).high.max())
+
+
+@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="this system does not fork")
+def test_forked_processes_have_threads_of_their_own():
+    try:
+        bounds.set_num_threads(2)
+        assert _high_of_a_large_layer(0) == 900
+        with get_context("fork").Pool(2) as pool:
+            assert pool.map_async(_high_of_a_large_layer, range(4)).get(60) == [900] * 4
     finally:
         bounds.set_num_threads(None)
 

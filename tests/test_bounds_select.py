@@ -17,6 +17,7 @@ from secateur.errors import (
     EmptyRangeError,
     InfeasibleError,
     SaliencyError,
+    SelectionLimitError,
     ShapeError,
 )
 
@@ -194,6 +195,17 @@ def test_hard_instances_end():
         for channel in range(2):
             top = best_of_table((cost[channel] / 15).astype(int), saliency[channel], 32767 // 15)
             assert saliency[channel][kept[channel]].sum() == pytest.approx(top, rel=1e-12)
+
+
+def test_an_exact_selection_that_outgrows_memory_is_refused():
+    rng = np.random.default_rng(8)
+    codes = rng.integers(2**49, 2**50, (1, 90))
+    problem = codes, codes.astype(float), 0, 1, 54  # subset sums of large numbers
+    with pytest.raises(SelectionLimitError) as caught:
+        bounds.select(*problem)
+    assert caught.value.channel == 0
+    assert caught.value.limit > 10**6
+    assert fits(codes, 0, 1, 54, "span", None, bounds.select(*problem, "greedy"))
 
 
 @pytest.mark.parametrize("threads", [1, 3])

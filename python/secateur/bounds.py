@@ -379,7 +379,8 @@ def select(
     Returns:
         bool `[out, in]`, True keeps a weight. What costs nothing (a zero weight, a constant input)
         stays. The mask is maximal: nothing that it removes would still fit, so weights without
-        saliency go only where they must. Of equal weights with equal saliency the first stay. An
+        saliency go only where they must (signed budgets with inputs that are never zero
+        excepted). Of equal weights with equal saliency the first stay. An
         exact mask keeps a saliency that no other exceeds by more than `in * 2**-51` of the
         channel's total, less than float64 sums can tell; with whole-numbered saliencies up to
         a total of `2**51 / in` it is optimal to the last.
@@ -388,8 +389,10 @@ def select(
         DtypeError, ShapeError, EmptyRangeError: as in `linear`.
         BitsError: bits outside 1 to 63.
         SaliencyError: negative, infinite or NaN; it names the index.
-        InfeasibleError: a signed budget that the bias alone exceeds; it names channel and bits.
-        SelectionLimitError: an exact selection that outgrows memory; "greedy" never does.
+        InfeasibleError: a signed budget that the bias alone exceeds (even where inputs that are
+            never zero could make up for it); it names channel and bits.
+        SelectionLimitError: an exact selection that outgrows memory, as adversarial saliencies
+            with budgets of far more than 16 bits can; "greedy" never does.
 
     >>> import numpy as np
     >>> codes = np.array([[3, -2, 2, 1]], dtype=np.int8)

@@ -15,8 +15,9 @@ use super::Item;
 /// those of the efficiency that it is ordered by included.
 const SLACK: f64 = 1.0 / (1_u64 << 49) as f64;
 
-/// More partial solutions than this at a time are refused.
-pub(super) const MOST_STATES: usize = 1 << 22;
+/// More partial solutions than this at a time are refused. Undominated ones differ in cost and
+/// none costs more than twice the budget, so narrow budgets stay below it.
+pub(super) const MOST_STATES: usize = 1 << 20;
 
 /// A partial solution: the break solution with some core items toggled.
 #[derive(Clone, Copy, Debug)]
@@ -258,7 +259,8 @@ impl<'a> Search<'a> {
                 }
             }
             self.prune();
-            if self.states.len() > MOST_STATES {
+            // So few nodes also keep their numbers within 32 bits.
+            if self.states.len() > MOST_STATES || self.nodes.len() > 64 * MOST_STATES {
                 return false;
             }
         }
