@@ -1,5 +1,5 @@
 import json
-import resource
+import os
 import subprocess
 import sys
 import textwrap
@@ -190,28 +190,32 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, where):
 
 
 def test_a_full_disk_leaves_whole_records(path):
-    """Python ignores the limit's signal, so that the write fails as on a full disk."""
-    journal = Journal(path, FINGERPRINT)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    written = 0
+    """A limit on the size of files fails a write halfway, as a full disk does."""
+    program = f"""
+        import resource
+        from secateur.errors import JournalWriteError
+        from test_journal import FINGERPRINT, Journal, record
 
-    def fill():
-        nonlocal written
-        for n in range(100):
-            journal.append(record(n))
-            written += 1
-
-    try:
-        with pytest.raises(JournalWriteError, match=r"File too large.*make room and run") as caught:
-            fill()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    journal.close()
-    assert caught.value.path == str(path)
-    assert 0 < written < 100
-    assert list(Recorded(path)) == [record(n) for n in range(written)]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        journal = Journal({str(path)!r}, FINGERPRINT)
+        try:
+            for n in range(100):
+                journal.append(record(n))
+        except JournalWriteError as error:
+            print(n, error)
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+    ).stdout
+    written, complaint = told.split(maxsplit=1)
+    assert f"journal {path} cannot be written: File too large; every record in it is whole" in told
+    assert "make room and run the same sweep again" in complaint
+    assert list(Recorded(path)) == [record(n) for n in range(int(written))]
+    assert path.stat().st_size <= 2000
     journal = Journal(path, FINGERPRINT)
-    journal.append(record(written))
+    journal.append(record(int(written)))
     journal.close()
-    assert len(list(Recorded(path))) == written + 1
+    assert len(list(Recorded(path))) == int(written) + 1
