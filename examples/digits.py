@@ -68,7 +68,7 @@ def draw(path, **networks):
         spans = np.concatenate([c.high - c.low for c in channels])
         axes.plot(spans, "o", markersize=3, label=name)
     axes.axhline(2**BITS - 1, color="black", linewidth=1, label=f"limit of {BITS} bits")
-    axes.set(xlabel="channel, layer after layer", ylabel="high - low", yscale="log")
+    axes.set(xlabel="channel, layer after layer", ylabel="high - low", ylim=(0, None))
     axes.legend()
     figure.savefig(path)
     print(f"\nranges of every channel drawn in {path}")

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import prune
 
-from secateur.errors import ShapeError, UnfinishedModelError, UnsupportedModuleError
+from secateur.errors import NotFiniteError, ShapeError, UnfinishedModelError, UnsupportedModuleError
 from secateur.operations import Conv, Linear, Lookup
 from secateur.quantization import freeze, quantize
 
@@ -419,6 +419,18 @@ class TestRefuses:
         model = nn.Sequential(qnn.QuantIdentity(), qnn.QuantLinear(4, 2))
         with pytest.raises(ShapeError, match=r"samples of shape \(5,\)"):
             freeze(model, input_shape=(5,))
+
+    @pytest.mark.parametrize(
+        ("layer", "tensor"), [("0", "weight"), ("0", "bias"), ("1", "running_var"), ("1", "bias")]
+    )
+    def test_nan(self, layer, tensor):
+        x = samples(20, 4)
+        model = quantize(mlp(nn.ReLU, 4, 8, 2, norm=True), calibration=x)
+        with torch.no_grad():
+            getattr(model.get_submodule(layer), tensor)[3] = torch.nan
+        with pytest.raises(NotFiniteError, match=f"layer '{layer}', channel 3") as caught:
+            freeze(model)
+        assert (caught.value.layer, caught.value.channel) == (layer, 3)
 
     def test_masks_that_are_still_selected(self):
         model = quantize(mlp(nn.ReLU, 4, 8, 2), calibration=samples(20, 4))

@@ -168,7 +168,7 @@ class TestRefuses:
             quantize(mlp(nn.ReLU, 6, 8, 3), calibration=samples(20, 6), **{argument: bits})
         assert (caught.value.argument, caught.value.highest) == (argument, 16)
 
-    @pytest.mark.parametrize("calibration", [np.zeros((0, 6)), np.zeros(6)])
+    @pytest.mark.parametrize("calibration", [np.zeros((0, 6)), np.zeros(6), None])
     def test_no_calibration_samples(self, calibration):
         with pytest.raises(ShapeError, match="calibration has shape"):
             quantize(mlp(nn.ReLU, 6, 8, 3), calibration=calibration)

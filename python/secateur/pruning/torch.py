@@ -199,7 +199,6 @@ class Pruner:
             joint[x.module] = masks[name] & joint.get(x.module, np.array(True))
         for module, mask in joint.items():
             module.weight_mask.copy_(torch.from_numpy(mask))
-            _apply_mask(module)
 
     def _problem(self, masks: Masks) -> PruningProblem:
         """What the strategy sees: the weights of the moment, and of `masks` what may stay."""

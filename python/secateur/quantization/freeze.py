@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from secateur.errors import UnfinishedModelError, UnsupportedModuleError
@@ -26,7 +27,12 @@ from secateur.operations import (
     Transpose,
 )
 from secateur.quantization import trace as t
-from secateur.quantization.quantizers import activation_rounding, quantized_bias, quantized_weight
+from secateur.quantization.quantizers import (
+    activation_rounding,
+    check_finite,
+    quantized_bias,
+    quantized_weight,
+)
 from secateur.tables import Affine, FunctionTable, Quantize, Step
 
 _INPUT = "input"
@@ -42,7 +48,8 @@ def freeze(model: nn.Module, *, input_shape: Shape | None = None) -> Network:
     that of its activation, else of its quantiser.
 
     The model computes in float32, the tables in float64. The integers are the same except
-    where a value lies so near the middle between two codes that float32 rounds it across.
+    where a value lies so near the middle between two codes that float32 rounds it
+    across: measured, two codes in a million.
 
     Args:
         model: from `quantize`, or built with Brevitas's layers; every layer reads values
@@ -54,6 +61,7 @@ def freeze(model: nn.Module, *, input_shape: Shape | None = None) -> Network:
             reach a layer without having been quantised; names the layer.
         UnfinishedModelError: a pruner still holds masks on the model, or its input shape is
             not known.
+        NotFiniteError: NaN or infinity in a weight, a bias or a batch norm.
         ShapeError: the model does not take samples of `input_shape`.
 
     >>> import torch
@@ -285,7 +293,7 @@ class _Reader:
                 dilation=module.dilation,
                 groups=module.groups,
             )
-        bias = quantized_bias(module, grid)
+        bias = quantized_bias(node.name, module, grid)
         affine = Affine(scale * grid.scale, np.zeros(1) if bias is None else bias)
         return _Signal(self._emit(operation), (affine,))
 
@@ -355,13 +363,16 @@ def _one_scale(node: t.Node, signals: Sequence[_Signal]) -> list[Quantize]:
 def _batch_norm(node: t.Node, module: Any) -> Affine:
     if module.running_var is None:
         raise _refuse(node.name, "a batch norm without running statistics depends on its batch")
-    parameters = {
-        key: np.ones(1) if value is None else value.detach().double().cpu().numpy()
-        for key, value in (("weight", module.weight), ("variance", module.running_var))
-    }
-    scale = parameters["weight"] / np.sqrt(parameters["variance"] + module.eps)
-    bias = 0.0 if module.bias is None else module.bias.detach().double().cpu().numpy()
-    return Affine(scale, bias - module.running_mean.double().cpu().numpy() * scale)
+    with torch.no_grad():
+        scale = 1 / (module.running_var.double() + module.eps).sqrt()
+        if module.affine:
+            scale = scale * module.weight.double()
+        offset = -module.running_mean.double() * scale
+        if module.affine:
+            offset = offset + module.bias.double()
+    check_finite(node.name, "scale", scale)
+    check_finite(node.name, "offset", offset)
+    return Affine(scale.cpu().numpy(), offset.cpu().numpy())
 
 
 def _padding(node: t.Node, module: Any) -> tuple[tuple[int, int], ...]:

@@ -17,7 +17,11 @@ from torch.fx.node import Node as Call
 
 from secateur.errors import BitsError, NotFiniteError, ShapeError
 from secateur.quantization import trace as t
-from secateur.quantization.quantizers import activation_quantizer, quantized_layer
+from secateur.quantization.quantizers import (
+    activation_quantizer,
+    check_finite,
+    quantized_layer,
+)
 
 _MOST_BITS = 16
 #: Values that a quantiser's first scale is fitted to; more of them change nothing.
@@ -337,11 +341,9 @@ def _check_bits(argument: str, bits: int) -> None:
 
 def _calibration(module: nn.Module, calibration: Any) -> torch.Tensor:
     like = next(module.parameters(), torch.zeros(()))
-    samples = torch.as_tensor(
-        np.asarray(calibration) if not isinstance(calibration, torch.Tensor) else calibration,
-        dtype=like.dtype,
-        device=like.device,
-    )
+    if not isinstance(calibration, torch.Tensor):
+        calibration = torch.as_tensor(np.asarray([] if calibration is None else calibration))
+    samples: torch.Tensor = calibration.to(like)
     if samples.ndim < 2 or samples.numel() == 0:
         raise ShapeError(
             f"calibration has shape {tuple(samples.shape)}; expected [samples, ...], not empty",
@@ -364,13 +366,4 @@ def _check_weights(model: nn.Module) -> None:
                 shape=tuple(layer.weight.shape),
                 layer=name,
             )
-        wrong = ~torch.isfinite(layer.weight).flatten(1).all(1)
-        if wrong.any():
-            channel = int(wrong.nonzero()[0])
-            raise NotFiniteError(
-                f"layer {name!r}, channel {channel}: the weight holds NaN or infinity; "
-                "train with a smaller step or start again",
-                argument="weight",
-                layer=name,
-                channel=channel,
-            )
+        check_finite(name, "weight", layer.weight)

@@ -17,7 +17,7 @@ from brevitas.quant_tensor import IntQuantTensor
 from numpy.typing import NDArray
 from torch import nn
 
-from secateur.errors import UnsupportedModuleError
+from secateur.errors import NotFiniteError, UnsupportedModuleError
 from secateur.tables import Quantize
 
 #: Scales are learned as logarithms, so that one learning rate suits every magnitude.
@@ -198,6 +198,7 @@ def _quantized(name: str, layer: Any, source: Quantize) -> Any:
         )
     with torch.no_grad():
         quantized = layer.quant_weight(_example(layer, source))
+    check_finite(name, "weight", quantized.value)
     scale = quantized.scale
     if scale.numel() not in (1, scale.shape[0] if scale.ndim else 1):
         raise UnsupportedModuleError(
@@ -225,7 +226,21 @@ def _integers(codes: torch.Tensor) -> NDArray[Any]:
     return integers
 
 
-def quantized_bias(layer: Any, source: Quantize) -> NDArray[np.float64] | None:
+def check_finite(layer: str, argument: str, values: torch.Tensor) -> None:
+    """Raise NotFiniteError unless `values` [channels, ...] of a layer are finite."""
+    wrong = ~torch.isfinite(values)
+    if wrong.any():
+        channel = int(wrong.nonzero()[0, 0])
+        raise NotFiniteError(
+            f"layer {layer!r}, channel {channel}: its {argument} holds NaN or infinity; "
+            "train again with a smaller learning rate",
+            argument=argument,
+            layer=layer,
+            channel=channel,
+        )
+
+
+def quantized_bias(name: str, layer: Any, source: Quantize) -> NDArray[np.float64] | None:
     """Return the bias that a Brevitas layer adds for codes of `source`, float64 [out]."""
     if layer.bias is None:
         return None
@@ -234,6 +249,7 @@ def quantized_bias(layer: Any, source: Quantize) -> NDArray[np.float64] | None:
         if layer.bias_quant.is_quant_enabled:
             example = _example(layer, source)
             bias = layer.bias_quant(bias, example, layer.quant_weight(example)).value
+    check_finite(name, "bias", bias)
     values: NDArray[np.float64] = bias.double().cpu().numpy()
     return values
 
