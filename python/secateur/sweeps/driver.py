@@ -118,6 +118,8 @@ class Driver:
         try:
             future = self._workers.submit(self._evaluate, draw.point)
         except BrokenExecutor:
+            # The point has not run: that it is on its own proves nothing against it.
+            self._alone = None
             self._replace_workers([draw])
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise _unsendable(draw, error) from error
