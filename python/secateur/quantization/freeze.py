@@ -26,13 +26,14 @@ from secateur.operations import (
     SumPool,
     Transpose,
 )
-from secateur.quantization import trace as t
+from secateur.quantization import parts
 from secateur.quantization.quantizers import (
     activation_rounding,
     check_finite,
     quantized_bias,
     quantized_weight,
 )
+from secateur.quantization.trace import Node, evaluating, symbolic_trace, trace
 from secateur.tables import Affine, FunctionTable, Quantize, Step
 
 _INPUT = "input"
@@ -108,9 +109,9 @@ def read(model: nn.Module, input_shape: Shape | None = None) -> Reading:
     """
     reader = _Reader()
     signals: dict[Any, _Signal] = {}
-    with t.evaluating(model):
-        traced = t.symbolic_trace(model)
-        for node in t.trace(traced, input_shape or known_input_shape(model)):
+    with evaluating(model):
+        traced = symbolic_trace(model)
+        for node in trace(traced, input_shape or known_input_shape(model)):
             signals[node.call] = reader.read(node, [signals[s] for s in node.sources])
         return reader.reading()
 
@@ -191,61 +192,61 @@ class _Reader:
         network = Network(self.input, tuple(self.operations.values()), self.output)
         return Reading(network, self.layers)
 
-    def read(self, node: t.Node, signals: Sequence[_Signal]) -> _Signal:
+    def read(self, node: Node, signals: Sequence[_Signal]) -> _Signal:
         """Return the signal of `node`, given those of its sources."""
         for part in node.parts:
             match part:
-                case t.Take():
+                case parts.Take():
                     self.shapes[_INPUT] = node.shape
                     signals = [_Signal(_INPUT, raw=1.0)]
-                case t.Sum():
+                case parts.Sum():
                     signals = [self._sum(node, signals)]
-                case t.Join(axis):
+                case parts.Join(axis):
                     signals = [self._join(node, axis, signals)]
                 case _:
                     signals = [self._part(node, part, x) for x in signals]
         return signals[0]
 
-    def _part(self, node: t.Node, part: t.Part, x: _Signal) -> _Signal:
+    def _part(self, node: Node, part: parts.Part, x: _Signal) -> _Signal:
         match part:
-            case t.Quantizer(proxy):
+            case parts.Quantizer(proxy):
                 return self._quantize(node, activation_rounding(node.name, proxy), x)
-            case t.Weigh(module):
+            case parts.Weigh(module):
                 return self._weigh(node, module, x)
-            case t.Normalize(module):
+            case parts.Normalize(module):
                 return _floats(node, x).then(_batch_norm(node, module))
-            case t.Rescale(factor, offset) if x.raw is not None:
+            case parts.Rescale(factor, offset) if x.raw is not None:
                 if factor <= 0 or offset:
                     raise _refuse(node.name, "shifts or negates the input before its quantiser")
                 return replace(x, raw=x.raw * factor)
-            case t.Rescale(factor, offset):
+            case parts.Rescale(factor, offset):
                 return x.then(Affine(np.array([factor]), np.array([offset])))
-            case t.Apply(activation):
+            case parts.Apply(activation):
                 return _floats(node, x).then(activation, node.name)
-            case t.PoolMax(kernel, stride, padding):
+            case parts.PoolMax(kernel, stride, padding):
                 pads = tuple((p, p) for p in padding)
                 rounding = _grid(node, x)
                 return _codes(
                     self._emit(MaxPool(self._name(node), x.source, kernel, stride, pads)), rounding
                 )
-            case t.PoolSum(kernel, stride, padding, divisor):
+            case parts.PoolSum(kernel, stride, padding, divisor):
                 pads = tuple((p, p) for p in padding)
                 grid, taps = _grid(node, x), math.prod(kernel)
                 total = Quantize(grid.scale / divisor, taps * grid.low, taps * grid.high)
                 return _codes(
                     self._emit(SumPool(self._name(node), x.source, kernel, stride, pads)), total
                 )
-            case t.View():
+            case parts.View():
                 return self._view(node, x)
-            case t.Permute(axes):
+            case parts.Permute(axes):
                 if x.per_channel and axes[0] != 0:
                     raise _refuse(node.name, f"moves channels that differ in scale; {_ADVICE}")
                 return x.moved(self._emit(Transpose(self._name(node), x.source, axes)))
-            case t.Give():
+            case parts.Give():
                 return self._give(node, x)
         raise TypeError(part)
 
-    def _name(self, node: t.Node, wanted: str | None = None) -> str:
+    def _name(self, node: Node, wanted: str | None = None) -> str:
         """Return the node's name, with a number where an operation bears it already."""
         name = first = wanted or node.name
         count = 1
@@ -260,7 +261,7 @@ class _Reader:
         self.shapes[operation.name] = shape
         return operation.name
 
-    def _quantize(self, node: t.Node, rounding: Quantize, x: _Signal) -> _Signal:
+    def _quantize(self, node: Node, rounding: Quantize, x: _Signal) -> _Signal:
         if x.raw is not None:
             shape = self.shapes[_INPUT]
             low, high = np.array(rounding.low), np.array(rounding.high)
@@ -276,7 +277,7 @@ class _Reader:
             self._emit(Lookup(name, x.source, FunctionTable(x.steps, rounding))), rounding
         )
 
-    def _weigh(self, node: t.Node, module: Any, x: _Signal) -> _Signal:
+    def _weigh(self, node: Node, module: Any, x: _Signal) -> _Signal:
         grid = _grid(node, x)
         codes, scale = quantized_weight(node.name, module, grid)
         name = self._name(node)
@@ -297,7 +298,7 @@ class _Reader:
         affine = Affine(scale * grid.scale, np.zeros(1) if bias is None else bias)
         return _Signal(self._emit(operation), (affine,))
 
-    def _view(self, node: t.Node, x: _Signal) -> _Signal:
+    def _view(self, node: Node, x: _Signal) -> _Signal:
         before, after = self.shapes[x.source], node.shape
         if before == after:
             return x
@@ -308,19 +309,19 @@ class _Reader:
             repeats = after[0] // before[0]
         return x.moved(self._emit(Reshape(self._name(node), x.source, after)), repeats)
 
-    def _sum(self, node: t.Node, signals: Sequence[_Signal]) -> _Signal:
+    def _sum(self, node: Node, signals: Sequence[_Signal]) -> _Signal:
         grids = _one_scale(node, signals)
         name = self._emit(Add(self._name(node), tuple(x.source for x in signals)))
         low, high = sum(g.low for g in grids), sum(g.high for g in grids)
         return _codes(name, Quantize(grids[0].scale, low, high))
 
-    def _join(self, node: t.Node, axis: int, signals: Sequence[_Signal]) -> _Signal:
+    def _join(self, node: Node, axis: int, signals: Sequence[_Signal]) -> _Signal:
         grids = _one_scale(node, signals)
         name = self._emit(Concat(self._name(node), tuple(x.source for x in signals), axis))
         low, high = min(g.low for g in grids), max(g.high for g in grids)
         return _codes(name, Quantize(grids[0].scale, low, high))
 
-    def _give(self, node: t.Node, x: _Signal) -> _Signal:
+    def _give(self, node: Node, x: _Signal) -> _Signal:
         _floats(node, x)
         if len(x.steps) != 1 or not isinstance(x.steps[0], Affine):
             raise _refuse(
@@ -338,19 +339,19 @@ def _refuse(layer: str, problem: str) -> UnsupportedModuleError:
     return UnsupportedModuleError(f"layer {layer!r}: {problem}", layer=layer)
 
 
-def _floats(node: t.Node, x: _Signal) -> _Signal:
+def _floats(node: Node, x: _Signal) -> _Signal:
     if x.raw is not None:
         raise _refuse(node.name, f"reads the input before it has been quantised; {_ADVICE}")
     return x
 
 
-def _grid(node: t.Node, x: _Signal) -> Quantize:
+def _grid(node: Node, x: _Signal) -> Quantize:
     if x.rounding is None:
         raise _refuse(node.name, f"its input {x.source!r} has not been quantised; {_ADVICE}")
     return x.rounding
 
 
-def _one_scale(node: t.Node, signals: Sequence[_Signal]) -> list[Quantize]:
+def _one_scale(node: Node, signals: Sequence[_Signal]) -> list[Quantize]:
     grids = [_grid(node, x) for x in signals]
     scales = sorted({g.scale for g in grids})
     if len(scales) > 1:
@@ -360,7 +361,7 @@ def _one_scale(node: t.Node, signals: Sequence[_Signal]) -> list[Quantize]:
     return grids
 
 
-def _batch_norm(node: t.Node, module: Any) -> Affine:
+def _batch_norm(node: Node, module: Any) -> Affine:
     if module.running_var is None:
         raise _refuse(node.name, "a batch norm without running statistics depends on its batch")
     with torch.no_grad():
@@ -375,7 +376,7 @@ def _batch_norm(node: t.Node, module: Any) -> Affine:
     return Affine(scale.cpu().numpy(), offset.cpu().numpy())
 
 
-def _padding(node: t.Node, module: Any) -> tuple[tuple[int, int], ...]:
+def _padding(node: Node, module: Any) -> tuple[tuple[int, int], ...]:
     """Return (before, after) of each spatial axis; torch counts "same" from the last axis on."""
     if getattr(module, "is_same_padded_strided", False):
         raise _refuse(node.name, "padding='same' with a stride is not zero padding of one width")

@@ -16,12 +16,13 @@ from torch.fx.interpreter import Interpreter
 from torch.fx.node import Node as Call
 
 from secateur.errors import BitsError, NotFiniteError, ShapeError
-from secateur.quantization import trace as t
+from secateur.quantization import parts
 from secateur.quantization.quantizers import (
     activation_quantizer,
     check_finite,
     quantized_layer,
 )
+from secateur.quantization.trace import Node, evaluating, symbolic_trace, trace
 
 _MOST_BITS = 16
 #: Values that a quantiser's first scale is fitted to; more of them change nothing.
@@ -98,11 +99,11 @@ def quantize(
         return model
 
     _check_weights(model)
-    traced = t.symbolic_trace(model)
+    traced = symbolic_trace(model)
     _modularize_dropout(traced)
-    _activate_before_pooling(t.trace(traced, shape))
+    _activate_before_pooling(trace(traced, shape))
     _quantize_input(traced, samples, widths["input_bits"])
-    plan = _Plan(t.trace(traced, shape))
+    plan = _Plan(trace(traced, shape))
     floats = _observe(traced, samples, {s for planned in plan.quantizers for s in planned.sources})
     for planned in plan.quantizers:
         values = torch.cat([floats[s].flatten() for s in planned.sources])
@@ -111,7 +112,7 @@ def quantize(
         )
         planned.insert(traced, quantizer)
     for name, layer in list(traced.named_modules()):
-        if isinstance(layer, t.WEIGHTED):
+        if isinstance(layer, parts.WEIGHTED):
             _set_module(traced, name, quantized_layer(layer, weight_bits))
     traced.recompile()
     return traced.train(module.training)
@@ -163,7 +164,7 @@ class _Plan:
     `quantizers` holds them in the order of the graph.
     """
 
-    def __init__(self, nodes: Sequence[t.Node]) -> None:
+    def __init__(self, nodes: Sequence[Node]) -> None:
         self.quantizers: list[_Planned] = []
         self._nodes = {node.call: node for node in nodes}
         self._by_source: dict[Call, _Planned] = {}
@@ -174,52 +175,52 @@ class _Plan:
                 states = [self._after(node, part, states)]
             self._states[node.call] = states[0]
 
-    def _after(self, node: t.Node, part: t.Part, states: Sequence[_State]) -> _State:
+    def _after(self, node: Node, part: parts.Part, states: Sequence[_State]) -> _State:
         match part:
-            case t.Take():
+            case parts.Take():
                 return _State()
-            case t.Quantizer(proxy):
+            case parts.Quantizer(proxy):
                 return _State(proxy, non_negative=not proxy.is_signed)
-            case t.Weigh():
+            case parts.Weigh():
                 self._need(node, states[0], narrow=True)
                 return _State()
-            case t.PoolMax():
+            case parts.PoolMax():
                 return self._need(node, states[0], narrow=False)
-            case t.PoolSum():
+            case parts.PoolSum():
                 codes = self._need(node, states[0], narrow=False)
                 return _State(object(), True, codes.non_negative)
-            case t.Sum():
+            case parts.Sum():
                 return replace(self._share(node, states), wide=True)
-            case t.Join():
+            case parts.Join():
                 return self._share(node, states)
-            case t.Normalize():
+            case parts.Normalize():
                 return _State()
-            case t.Apply(activation):
+            case parts.Apply(activation):
                 return _State(non_negative=activation.name in _NON_NEGATIVE)
-            case t.Rescale(factor, offset):
+            case parts.Rescale(factor, offset):
                 kept = states[0].non_negative and factor >= 0 and offset >= 0
                 return _State(non_negative=kept)
-            case t.View() | t.Permute() if self._mixes_floats(node, part, states[0]):
+            case parts.View() | parts.Permute() if self._mixes_floats(node, part, states[0]):
                 return self._need(node, states[0], narrow=False)
         return states[0]
 
-    def _mixes_floats(self, node: t.Node, part: t.Part, state: _State) -> bool:
+    def _mixes_floats(self, node: Node, part: parts.Part, state: _State) -> bool:
         """Whether channels of different scale would lose their axis, short of the output."""
         before = self._nodes[node.sources[0]].shape
-        if isinstance(part, t.Permute):
+        if isinstance(part, parts.Permute):
             mixes = part.axes[0] != 0
         else:
             mixes = before[0] != node.shape[0] and len(node.shape) > 1
         return mixes and state.grid is None and any(u.op != "output" for u in node.call.users)
 
-    def _need(self, node: t.Node, state: _State, narrow: bool) -> _State:
+    def _need(self, node: Node, state: _State, narrow: bool) -> _State:
         """Return the state of codes that `node` reads, with a quantiser planned if need be."""
         if state.grid is not None and not (narrow and state.wide):
             return state
         # What only moves values comes after the quantiser, so that lookups stay per channel.
         reader, source = node, self._nodes[node.sources[0]]
         moved = []
-        while all(isinstance(part, t.View | t.Permute) for part in source.parts):
+        while all(isinstance(part, parts.View | parts.Permute) for part in source.parts):
             moved.append(source)
             reader, source = source, self._nodes[source.sources[0]]
         planned = self._by_source.get(source.call)
@@ -233,7 +234,7 @@ class _Plan:
         self._states |= {n.call: codes for n in moved}
         return codes
 
-    def _share(self, node: t.Node, states: Sequence[_State]) -> _State:
+    def _share(self, node: Node, states: Sequence[_State]) -> _State:
         """Return the state of operands of one scale, with a shared quantiser if need be."""
         grids = {id(s.grid) for s in states}
         non_negative = all(s.non_negative for s in states)
@@ -260,16 +261,16 @@ def _modularize_dropout(traced: GraphModule) -> None:
     traced.recompile()
 
 
-def _activate_before_pooling(nodes: Sequence[t.Node]) -> None:
+def _activate_before_pooling(nodes: Sequence[Node]) -> None:
     """Swap every max pooling with the non-decreasing activation that alone reads it."""
     by_call = {node.call: node for node in nodes}
     for node in nodes:
         users = [by_call[user] for user in node.call.users if user in by_call]
-        pools = len(node.parts) == 1 and isinstance(node.parts[0], t.PoolMax)
+        pools = len(node.parts) == 1 and isinstance(node.parts[0], parts.PoolMax)
         if not pools or len(users) != 1 or len(users[0].parts) != 1:
             continue
         part = users[0].parts[0]
-        if isinstance(part, t.Apply) and part.activation.name in _NON_DECREASING:
+        if isinstance(part, parts.Apply) and part.activation.name in _NON_DECREASING:
             pool, activation = node.call, users[0].call
             activation.replace_all_uses_with(pool)
             activation.replace_input_with(pool, node.sources[0])
@@ -279,14 +280,15 @@ def _activate_before_pooling(nodes: Sequence[t.Node]) -> None:
 
 def _quantize_input(traced: GraphModule, samples: torch.Tensor, bits: int) -> None:
     """Insert the input's quantiser, after any plain factor that the model begins with."""
-    nodes = {node.call: node for node in t.trace(traced, tuple(samples.shape[1:]))}
+    nodes = {node.call: node for node in trace(traced, tuple(samples.shape[1:]))}
     source = next(iter(nodes))
     while len(source.users) == 1:
         (user,) = source.users
-        parts = nodes[user].parts
-        if len(parts) != 1 or not isinstance(parts[0], t.Rescale) or parts[0].offset:
-            break
-        source = user
+        match nodes[user].parts:
+            case (parts.Rescale(_, 0.0),):
+                source = user
+            case _:
+                break
     values = _observe(traced, samples, {source})[source].flatten()
     signed = float(values.min()) < 0
     quantizer = activation_quantizer(values[:: len(values) // _VALUES + 1], bits, signed)
@@ -313,7 +315,7 @@ def _observe(
 ) -> dict[Call, torch.Tensor]:
     """Return what the nodes of `wanted` yield for `samples` in evaluation mode."""
     observer = _Observer(traced, wanted)
-    with t.evaluating(traced):
+    with evaluating(traced):
         observer.run(samples)
     return observer.seen
 
@@ -357,7 +359,7 @@ def _calibration(module: nn.Module, calibration: Any) -> torch.Tensor:
 
 def _check_weights(model: nn.Module) -> None:
     for name, layer in model.named_modules():
-        if not isinstance(layer, t.WEIGHTED):
+        if not isinstance(layer, parts.WEIGHTED):
             continue
         if layer.weight.numel() == 0:
             raise ShapeError(
