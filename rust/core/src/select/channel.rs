@@ -104,6 +104,19 @@ impl Channel {
                         knapsack(room_down, &downs, &|s| s.down),
                     ]
                 } else {
+                    // Where nothing gives room back, what exceeds a room alone is out.
+                    let gives = shares.iter().any(|share| share.up.min(share.down) < 0);
+                    shares.retain(|s| gives || s.up <= room_up && s.down <= room_down);
+                    let reach = shares.iter().fold(0_u128, |reach, share| {
+                        let ends = share.up.unsigned_abs() + share.down.unsigned_abs();
+                        reach.saturating_add(ends)
+                    });
+                    // Sums of any of them stay within 128 bits, or the channel is refused.
+                    if reach > 1 << 125 {
+                        let far = i128::try_from(reach).unwrap_or(i128::MAX);
+                        let (low, high) = (-far, far);
+                        return Err(Error::Overflow { channel, low, high });
+                    }
                     double = Some(Double {
                         items: shares
                             .iter()
@@ -167,10 +180,7 @@ fn choose_double(double: &Double, method: Method, keep: &mut [bool]) -> Option<(
     match method {
         Method::Greedy => double.greedy(&mut chosen),
         Method::Exact => {
-            let unit = double
-                .items
-                .iter()
-                .fold(0, |d, item| gcd(d, item.profit as u64));
+            let unit = common_divisor(double.items.iter().map(|item| item.profit as u64));
             double.solve((unit as i64).max(double.items.len() as i64), &mut chosen)?;
         }
     }
@@ -200,8 +210,8 @@ impl Knapsack {
         let mut room = self.budget;
         match method {
             Method::Exact => {
-                let divisor = worthy.iter().fold(0, |d, item| gcd(d, item.cost)).max(1);
-                let unit = worthy.iter().fold(0, |d, item| gcd(d, item.profit as u64));
+                let divisor = common_divisor(worthy.iter().map(|item| item.cost)).max(1);
+                let unit = common_divisor(worthy.iter().map(|item| item.profit as u64));
                 for item in &mut worthy {
                     item.cost /= divisor;
                 }
@@ -269,6 +279,18 @@ impl Power {
     fn times(self, x: f64) -> f64 {
         x * self.twice * self.twice * self.once
     }
+}
+
+/// The greatest common divisor of `values`; 0 where there are none but zeros.
+fn common_divisor(values: impl Iterator<Item = u64>) -> u64 {
+    let mut divisor = 0;
+    for value in values {
+        if divisor == 1 {
+            break;
+        }
+        divisor = gcd(value, divisor);
+    }
+    divisor
 }
 
 fn gcd(mut a: u64, mut b: u64) -> u64 {

@@ -349,6 +349,11 @@ fn check_selection<T: Made>(layer: &Layer<T>, bytes: &mut Bytes<'_>) {
             assert!(bias < -(1 << (bits - 1)) || bias >= 1 << (bits - 1));
             return;
         }
+        // Terms that reach beyond 128 bits are refused where each end has a budget of its own.
+        Err(Error::Overflow { .. }) => {
+            assert_eq!(budget, Budget::Signed);
+            return;
+        }
         other => other.expect("a small problem is solved"),
     };
     let greedy = select(&problem, Method::Greedy).expect("as the exact one");
