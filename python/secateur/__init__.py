@@ -12,22 +12,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secateur import bounds, concrete, errors, plot, testing, training
-    from secateur.analysis import RangeReport, analyze
-    from secateur.certificate import Certificate, verify
-    from secateur.circuit import Circuit, compile, cost
-    from secateur.narrowing import explain, narrow
-    from secateur.network import Network
-    from secateur.plugins import hookimpl, saliencies, strategies
-    from secateur.pruning.problem import PrunableLayer, PruningProblem
-    from secateur.pruning.prune import prune
-    from secateur.pruning.shrink import shrink
-    from secateur.pruning.strategy import Promise, SaliencySpec, StrategySpec
-    from secateur.pruning.torch import Pruner
-    from secateur.quantization import freeze, quantize
-    from secateur.ranges import Range, Ranges
-    from secateur.storage import load, save
-    from secateur.sweeps import grid, sweep, sweep_bounds
+    from secateur import (
+        bounds as bounds,
+        concrete as concrete,
+        deployment as deployment,
+        errors as errors,
+        plot as plot,
+        testing as testing,
+        training as training,
+    )
+    from secateur.analysis import RangeReport as RangeReport, analyze as analyze
+    from secateur.certificate import Certificate as Certificate, verify as verify
+    from secateur.circuit import Circuit as Circuit, compile as compile, cost as cost
+    from secateur.narrowing import explain as explain, narrow as narrow
+    from secateur.network import Network as Network
+    from secateur.plugins import (
+        hookimpl as hookimpl,
+        saliencies as saliencies,
+        strategies as strategies,
+    )
+    from secateur.pruning.problem import (
+        PrunableLayer as PrunableLayer,
+        PruningProblem as PruningProblem,
+    )
+    from secateur.pruning.prune import prune as prune
+    from secateur.pruning.schedule import (
+        Gradual as Gradual,
+        Iterative as Iterative,
+        OneShot as OneShot,
+        Reselect as Reselect,
+    )
+    from secateur.pruning.shrink import shrink as shrink
+    from secateur.pruning.strategy import (
+        Promise as Promise,
+        SaliencySpec as SaliencySpec,
+        StrategySpec as StrategySpec,
+    )
+    from secateur.pruning.torch import Pruner as Pruner
+    from secateur.quantization import freeze as freeze, quantize as quantize
+    from secateur.ranges import Range as Range, Ranges as Ranges
+    from secateur.storage import load as load, save as save
+    from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
 
 # Public name → the module that defines it ("" for a module), imported when the name is first
 # used. No module may bear the name of a public verb: importing it would put the module in the
@@ -35,7 +60,10 @@ if TYPE_CHECKING:
 _HOME = {
     "Certificate": "certificate",
     "Circuit": "circuit",
+    "Gradual": "pruning.schedule",
+    "Iterative": "pruning.schedule",
     "Network": "network",
+    "OneShot": "pruning.schedule",
     "Promise": "pruning.strategy",
     "PrunableLayer": "pruning.problem",
     "Pruner": "pruning.torch",
@@ -43,6 +71,7 @@ _HOME = {
     "Range": "ranges",
     "RangeReport": "analysis",
     "Ranges": "ranges",
+    "Reselect": "pruning.schedule",
     "SaliencySpec": "pruning.strategy",
     "StrategySpec": "pruning.strategy",
     "analyze": "analysis",
@@ -50,6 +79,7 @@ _HOME = {
     "compile": "circuit",
     "concrete": "",
     "cost": "circuit",
+    "deployment": "",
     "errors": "",
     "explain": "narrowing",
     "freeze": "quantization",
@@ -71,8 +101,6 @@ _HOME = {
     "verify": "certificate",
 }
 
-__all__ = sorted(_HOME)
-
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
@@ -88,4 +116,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(_HOME)
