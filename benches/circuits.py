@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from benches.accuracy.methods import Setting, connections, quantized, train, unpruned
-from benches.results import table, write_section
 
 import secateur
+from benches.accuracy.methods import Setting, connections, quantized, train, unpruned
+from benches.results import table, write_section
 from secateur.network import Network
 
 #: The widest circuit whose keys are made here.

@@ -7,8 +7,7 @@ from multiprocessing import get_all_start_methods, get_context
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from secateur import bounds

@@ -6,8 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from secateur.errors import ArgumentError, DtypeError, EmptyRangeError, ShapeError
 from secateur.ranges import Range, Ranges

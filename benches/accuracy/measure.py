@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from benches.accuracy.methods import METHODS, Setting
 from numpy.typing import NDArray
 
 import secateur
+from benches.accuracy.methods import METHODS, Setting
 from secateur.network import Network
 from secateur.operations import Affine
 

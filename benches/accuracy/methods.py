@@ -10,7 +10,6 @@ from typing import Any
 
 import brevitas.nn as qnn
 import torch
-from benches.accuracy.datasets import Dataset, Split, dataset
 from brevitas.quant.scaled_int import (
     Int8AccumulatorAwareWeightQuant,
     Int8AccumulatorAwareZeroCenterWeightQuant,
@@ -18,6 +17,7 @@ from brevitas.quant.scaled_int import (
 from torch import nn
 
 import secateur
+from benches.accuracy.datasets import Dataset, Split, dataset
 from secateur.network import Network
 from secateur.pruning.schedule import OneShot, Reselect
 from secateur.training import fit

@@ -9,7 +9,6 @@ from benches.accuracy.datasets import DATASETS
 from benches.accuracy.methods import METHODS
 from benches.accuracy.run import BITS, FORMAT, SEEDS, choose, formats, mean, where
 from benches.accuracy.sparsity import without_loss
-
 from secateur.sweeps import Record, Results
 
 BEGIN, END = "<!-- accuracy:begin -->", "<!-- accuracy:end -->"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ POINTS = tuple({"bits": bits, "batch_size": 64, "rounds": 15} for bits in (6, 8)
 
 
 def measure(point: Mapping[str, Any]) -> dict[str, float]:
-    """Return median seconds of a training step and of a selection, taken in turn."""
+    """Return median CPU seconds of a training step and of a selection, taken in turn."""
     torch.set_num_threads(1)
     secateur.bounds.set_num_threads(1)
     torch.manual_seed(0)
@@ -47,9 +47,9 @@ def measure(point: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    start = perf_counter()
+    start = process_time()
     work()
-    return perf_counter() - start
+    return process_time() - start
 
 
 def run(journal: Path = JOURNAL) -> Results:

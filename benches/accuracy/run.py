@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from benches.accuracy.datasets import DATASETS
 from benches.accuracy.measure import measure
 from benches.accuracy.methods import METHODS
-
 from secateur.sweeps import Record, Results, sweep
 
 BITS = (4, 5, 6, 7, 8)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benches.accuracy.methods import Setting, float_network, quantized, train
 from torch import nn
 from torch.nn.utils import prune
 
 import secateur
+from benches.accuracy.methods import Setting, float_network, quantized, train
 from secateur.pruning.schedule import Iterative
 from secateur.sweeps import Record, Results, grid, sweep
 from secateur.training import accuracy

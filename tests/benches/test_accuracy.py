@@ -13,7 +13,6 @@ from benches.accuracy.datasets import DATASETS, dataset, jitter
 from benches.accuracy.measure import measure, wrapped
 from benches.accuracy.methods import METHODS, Setting, unpruned
 from benches.accuracy.sparsity import without_loss
-
 from secateur.sweeps import Results, sweep
 
 BITS = 6

@@ -1,8 +1,7 @@
 """When masks are due, and how far they go."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from secateur.errors import ScheduleError
 from secateur.pruning.schedule import Gradual, Iterative, OneShot, Reselect

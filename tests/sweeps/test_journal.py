@@ -6,8 +6,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from secateur.errors import JournalError, JournalLockedError, JournalWriteError
 from secateur.sweeps.journal import FORMAT, Journal, Recorded

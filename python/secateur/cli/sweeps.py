@@ -11,8 +11,7 @@ import click
 
 from secateur.cli.output import json_option, print_json, print_table
 from secateur.report import write_report
-from secateur.sweeps import Results, grid
-from secateur.sweeps import sweep as run_sweep
+from secateur.sweeps import Results, grid, sweep as run_sweep
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -26,8 +26,14 @@ from secateur.operations import (
     SumPool,
     Transpose,
 )
-from secateur.tables import Affine as AffineStep
-from secateur.tables import ExplicitTable, Floats, FunctionTable, Integers, Table
+from secateur.tables import (
+    Affine as AffineStep,
+    ExplicitTable,
+    Floats,
+    FunctionTable,
+    Integers,
+    Table,
+)
 
 Mask = NDArray[np.bool_]
 Values = TypeVar("Values", Integers, Floats, Integers | None)

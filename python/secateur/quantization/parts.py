@@ -16,8 +16,7 @@ import torch
 from brevitas.core.function_wrapper.misc import Identity as IdentityFunction
 from brevitas.nn.quant_layer import QuantInputOutputLayer, QuantNonLinearActLayer
 from torch import nn
-from torch.fx.node import Node as Call
-from torch.fx.node import map_arg
+from torch.fx.node import Node as Call, map_arg
 
 from secateur.errors import UnsupportedModuleError
 from secateur.operations import Shape

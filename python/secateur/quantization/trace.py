@@ -17,8 +17,7 @@ from torch import nn
 from torch.fx._symbolic_trace import Tracer
 from torch.fx.graph_module import GraphModule
 from torch.fx.interpreter import Interpreter
-from torch.fx.node import Node as Call
-from torch.fx.node import map_arg
+from torch.fx.node import Node as Call, map_arg
 from torch.fx.proxy import TraceError
 
 from secateur.errors import ShapeError, UnsupportedModuleError

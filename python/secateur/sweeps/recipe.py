@@ -56,7 +56,9 @@ class Recipe:
         data: gives `Data`, or four arrays in its order; likewise.
         float_epochs: of training the float network, which then is the teacher.
         epochs: of training the quantised network under the pruner.
-        lr: the first learning rate of both.
+        lr, batch_size: of both trainings; see `training.fit`.
+        every: training steps between two selections of masks; see `Reselect`.
+        teacher_weight: what the float network's outputs count in the quantised one's loss.
         weight_bits, activation_bits, input_bits: see `quantize`.
         backend, global_p_error: see `compile`.
         encrypted_samples: how many test samples to run encrypted and compare; takes keys.
@@ -69,6 +71,9 @@ class Recipe:
     float_epochs: int = 60
     epochs: int = 100
     lr: float = 0.01
+    batch_size: int = 64
+    every: int = 5
+    teacher_weight: float = 0.5
     weight_bits: int = 3
     activation_bits: int = 2
     input_bits: int | None = None
@@ -138,6 +143,7 @@ class Recipe:
         options: Mapping[str, Any],
     ) -> Network:
         from secateur import training
+        from secateur.pruning.schedule import Reselect
         from secateur.pruning.torch import Pruner
         from secateur.quantization import freeze, quantize
 
@@ -148,15 +154,18 @@ class Recipe:
             data.train_samples,
             input_bits=self.input_bits,
         )
-        pruner = Pruner(model, strategy, seed=seed, **options)
+        schedule = Reselect(self.every)
+        pruner = Pruner(model, strategy, schedule=schedule, seed=seed, **options)
         training.fit(
             model,
             data.train_samples,
             data.train_targets,
             epochs=self.epochs,
             lr=self.lr,
+            batch_size=self.batch_size,
             pruner=pruner,
             teacher=teacher,
+            teacher_weight=self.teacher_weight,
             seed=seed,
             progress=False,
         )
@@ -180,6 +189,7 @@ class Recipe:
                 data.train_targets,
                 epochs=self.float_epochs,
                 lr=self.lr,
+                batch_size=self.batch_size,
                 seed=seed,
                 progress=False,
             )
@@ -193,6 +203,7 @@ class Recipe:
             "data": digest(samples=data.train_samples, targets=data.train_targets),
             "epochs": self.float_epochs,
             "lr": self.lr,
+            "batch_size": self.batch_size,
             "seed": seed,
             "threads": self.threads,
             "torch": torch.__version__,
