@@ -72,7 +72,7 @@ class Recipe:
     epochs: int = 100
     lr: float = 0.01
     batch_size: int = 64
-    every: int = 5
+    every: int = 20
     teacher_weight: float = 0.5
     weight_bits: int = 3
     activation_bits: int = 2
