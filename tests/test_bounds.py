@@ -159,6 +159,25 @@ def test_longest_products_that_16_bits_hold(dtype, ends):
         assert pairs(bounds.linear(weight, low, high)) == big_linear(weight, low, high)
 
 
+@pytest.mark.parametrize("dtype", CODES)
+@pytest.mark.parametrize("width", [6144, 6145, 8192, 8193, 10_240, 10_241, 12_301])
+@pytest.mark.parametrize("ends", [(-128, 127), (0, 255), (-129, 120), (-128, 128), (-9000, 9000)])
+def test_long_rows_with_a_range_per_input(dtype, width, ends):
+    rng = np.random.default_rng(width)
+    info = np.iinfo(np.int8 if dtype == np.int64 else dtype)
+    weight = rng.integers(info.min, info.max, (11, width), endpoint=True).astype(dtype)
+    weight[0], weight[1] = info.min, info.max
+    low, high = np.sort(rng.integers(*ends, (2, width), endpoint=True), axis=0)
+    low[0], high[0] = ends
+    wide = weight.astype(np.int64)  # 2**31 * 2**14 * 12,301 < 2**63
+    mask = rng.random(weight.shape) < 0.5
+    for kept in (None, mask):
+        terms = (wide if kept is None else wide * kept)[..., None] * np.stack([low, high], axis=1)
+        ranges = bounds.linear(weight, low, high, mask=kept)
+        assert (ranges.low == terms.min(axis=2).sum(axis=1)).all()
+        assert (ranges.high == terms.max(axis=2).sum(axis=1)).all()
+
+
 def test_int64_extremes_cancel_beyond_128_bits():
     least = -(2**63)
     weight = np.array([[least, least, -least - 1, -least - 1, 0, 0]])

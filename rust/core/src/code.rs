@@ -33,6 +33,12 @@ pub(crate) mod sealed {
         /// `Σ w·middle` and `Σ |w|·width`; every run of `run` products fits 32 bits.
         fn narrow_dots(block: &[Self], middle: &[i16], width: &[i16], run: usize) -> (i64, i64);
 
+        /// The same over one run, whose every partial sum fits 32 bits.
+        fn narrow_run(block: &[Self], middle: &[i16], width: &[i16]) -> (i64, i64);
+
+        /// `Σ w·(2·low + width)` and `Σ |w|·width`, for types of one byte.
+        fn byte_dots(block: &[Self], low: &[i8], width: &[u8]) -> (i64, i64);
+
         /// `Σ min(w·low, w·high)` and `Σ max(w·low, w·high)`; the caller has proved that
         /// every partial sum fits 64 bits.
         fn dots(block: &[Self], low: &[i64], high: &[i64]) -> (i64, i64);
@@ -84,18 +90,37 @@ macro_rules! kernels {
                     .zip(middle.chunks(run))
                     .zip(width.chunks(run));
                 for ((block, middle), width) in runs {
-                    let (mut c, mut s) = (0_i32, 0_i32);
-                    for ((&w, &m), &r) in block.iter().zip(middle).zip(width) {
-                        // Within a run every partial sum fits 32 bits (`Prepared::new`).
-                        // Both factors visibly 16 bits wide: that makes one multiply-add of them.
-                        let magnitude = i32::from($magnitude(w));
-                        c = c.wrapping_add(i32::from(w as i16).wrapping_mul(i32::from(m)));
-                        s = s.wrapping_add(magnitude.wrapping_mul(i32::from(r)));
-                    }
-                    centre += i64::from(c);
-                    spread += i64::from(s);
+                    let (c, s) = Self::narrow_run(block, middle, width);
+                    centre += c;
+                    spread += s;
                 }
                 (centre, spread)
+            }
+
+            #[inline(always)]
+            fn narrow_run(block: &[Self], middle: &[i16], width: &[i16]) -> (i64, i64) {
+                let (mut centre, mut spread) = (0_i32, 0_i32);
+                for ((&w, &m), &r) in block.iter().zip(middle).zip(width) {
+                    // Both factors visibly 16 bits wide: that makes one multiply-add of them.
+                    let magnitude = i32::from($magnitude(w));
+                    centre = centre.wrapping_add(i32::from(w as i16).wrapping_mul(i32::from(m)));
+                    spread = spread.wrapping_add(magnitude.wrapping_mul(i32::from(r)));
+                }
+                (i64::from(centre), i64::from(spread))
+            }
+
+            #[inline(always)]
+            fn byte_dots(block: &[Self], low: &[i8], width: &[u8]) -> (i64, i64) {
+                // |2·low + width| <= 383 and |w| <= 255, so BLOCK products stay below 2³⁰.
+                let (mut centre, mut spread) = (0_i32, 0_i32);
+                for ((&w, &l), &r) in block.iter().zip(low).zip(width) {
+                    let magnitude = i32::from($magnitude(w));
+                    let (l, r) = (i16::from(l), i16::from(r));
+                    let middle = i32::from(l.wrapping_add(l).wrapping_add(r));
+                    centre = centre.wrapping_add(i32::from(w as i16).wrapping_mul(middle));
+                    spread = spread.wrapping_add(magnitude.wrapping_mul(i32::from(r)));
+                }
+                (i64::from(centre), i64::from(spread))
             }
 
             #[inline(always)]
@@ -160,10 +185,26 @@ impl sealed::Kernels for i64 {
 
     #[inline(always)]
     fn narrow_dots(block: &[Self], middle: &[i16], width: &[i16], _run: usize) -> (i64, i64) {
+        Self::narrow_run(block, middle, width)
+    }
+
+    #[inline(always)]
+    fn narrow_run(block: &[Self], middle: &[i16], width: &[i16]) -> (i64, i64) {
         // Never chosen for this type (`FITS_17_BITS`), yet right where it does not overflow.
         let mut sums = (0_i64, 0_i64);
         for ((&w, &m), &r) in block.iter().zip(middle).zip(width) {
             sums.0 += w * i64::from(m);
+            sums.1 += w.abs() * i64::from(r);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn byte_dots(block: &[Self], low: &[i8], width: &[u8]) -> (i64, i64) {
+        // Never chosen for this type, yet right where it does not overflow.
+        let mut sums = (0_i64, 0_i64);
+        for ((&w, &l), &r) in block.iter().zip(low).zip(width) {
+            sums.0 += w * (2 * i64::from(l) + i64::from(r));
             sums.1 += w.abs() * i64::from(r);
         }
         sums

@@ -115,6 +115,14 @@ pub(crate) enum Prepared {
         /// This many products of either with a weight fit 32 bits.
         run: usize,
     },
+    /// Low ends and widths in a byte each, half the size of `Narrow`: rows too long for that to
+    /// stay in the nearest cache, for weights of a byte.
+    Bytes {
+        /// The low end per input.
+        low: Vec<i8>,
+        /// `high - low` per input.
+        width: Vec<u8>,
+    },
     /// Anything else; `largest` bounds every magnitude.
     Any {
         low: Vec<i64>,
@@ -125,6 +133,9 @@ pub(crate) enum Prepared {
 
 /// A 32-bit run shorter than this does not pay.
 const SHORTEST_RUN: usize = 128;
+
+/// Numbers of inputs for which bytes are faster (measured; see `benches/RESULTS.md`).
+const BYTE_ROWS: std::ops::RangeInclusive<usize> = 6145..=10_240;
 
 impl Prepared {
     pub fn new<T: Code>(inputs: &InputRanges) -> Self {
@@ -142,6 +153,16 @@ impl Prepared {
             && high.iter().all(|&x| x == h)
         {
             return Self::One { low: l, high: h };
+        }
+        if T::LARGEST <= 255 && BYTE_ROWS.contains(&low.len()) {
+            let ends = low.iter().zip(high);
+            let bytes = ends.map(|(&l, &h)| {
+                let width = u8::try_from(i128::from(h) - i128::from(l)).ok()?;
+                Some((i8::try_from(l).ok()?, width))
+            });
+            if let Some((low, width)) = bytes.collect::<Option<(Vec<i8>, Vec<u8>)>>() {
+                return Self::Bytes { low, width };
+            }
         }
         let largest = inputs.largest();
         // |low + high| and high - low are at most twice `largest`.

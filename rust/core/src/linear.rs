@@ -133,6 +133,12 @@ impl<T: Code> Job<'_, T> {
     #[inline(always)]
     fn fill(&self, first: usize, low: &mut [i64], high: &mut [i64]) -> Result<()> {
         let outputs = self.weight.nrows();
+        if let (Prepared::Narrow { middle, width, run }, None, Some(flat)) =
+            (self.prepared, &self.masks, self.weight.as_slice())
+            && middle.len() > WIDE_ROW
+        {
+            return self.fill_wide(flat, (middle, width, *run), first, low, high);
+        }
         let mut scratch = [T::default(); BLOCK];
         let mut rows = Rows::new(self.weight);
         let mut masks = None;
@@ -154,6 +160,64 @@ impl<T: Code> Job<'_, T> {
             }
         }
         Ok(())
+    }
+}
+
+/// Rows longer than this are taken in strips, several at a time: middles and widths of a whole
+/// row would not stay in the nearest cache, and fetching them again holds up the weights.
+const WIDE_ROW: usize = 6144;
+const STRIP: usize = 512;
+const STRIP_ROWS: usize = 8;
+
+impl<T: Code> Job<'_, T> {
+    /// The ranges of unmasked rows too wide for the nearest cache; there is a row per channel.
+    #[inline(always)]
+    fn fill_wide(
+        &self,
+        flat: &[T],
+        (middle, width, run): (&[i16], &[i16], usize),
+        first: usize,
+        low: &mut [i64],
+        high: &mut [i64],
+    ) -> Result<()> {
+        let columns = middle.len();
+        let groups = low.chunks_mut(STRIP_ROWS).zip(high.chunks_mut(STRIP_ROWS));
+        for (group, (low, high)) in groups.enumerate() {
+            let start = first + group * STRIP_ROWS;
+            let mut sums = [(0_i64, 0_i64); STRIP_ROWS];
+            // A strip is no longer than a run, so its sums fit 32 bits.
+            let step = STRIP.min(run);
+            for at in (0..columns).step_by(step) {
+                let end = (at + step).min(columns);
+                for (row, sum) in sums.iter_mut().enumerate().take(low.len()) {
+                    let strip = &flat[(start + row) * columns..][at..end];
+                    let (c, s) = T::narrow_run(strip, &middle[at..end], &width[at..end]);
+                    sum.0 += c;
+                    sum.1 += s;
+                }
+            }
+            for (row, (low, high)) in low.iter_mut().zip(high).enumerate() {
+                let (centre, spread) = sums[row];
+                let (bias_low, bias_high) = match &self.bias {
+                    Some((low, high)) => (low[start + row], high[start + row]),
+                    None => (0, 0),
+                };
+                let wide = from_dots(centre, spread);
+                (*low, *high) = wide.narrow(bias_low, bias_high, start + row)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The range whose doubled middle and width are given. Both have the parity of
+/// `Σ w(high - low)`, so the halves are whole.
+#[inline(always)]
+fn from_dots(centre: i64, spread: i64) -> Wide {
+    let (centre, spread) = (i128::from(centre), i128::from(spread));
+    Wide {
+        low: (centre - spread) / 2,
+        high: (centre + spread) / 2,
     }
 }
 
@@ -211,12 +275,18 @@ pub(crate) fn row_range<T: Code>(
                 centre += c;
                 spread += s;
             }
-            // Both have the parity of Σ w(high - low), so the halves are whole.
-            let (centre, spread) = (i128::from(centre), i128::from(spread));
-            Wide {
-                low: (centre - spread) / 2,
-                high: (centre + spread) / 2,
+            from_dots(centre, spread)
+        }
+        Prepared::Bytes { low, width } => {
+            let (mut centre, mut spread) = (0_i64, 0_i64);
+            for at in (0..row.len()).step_by(BLOCK) {
+                let block = block(row, mask, at, scratch);
+                let (l, w) = (&low[at..][..block.len()], &width[at..][..block.len()]);
+                let (c, s) = T::byte_dots(block, l, w);
+                centre += c;
+                spread += s;
             }
+            from_dots(centre, spread)
         }
         Prepared::Any { low, high, largest } => {
             if !sums_fit(row.len(), T::LARGEST, *largest)

@@ -85,6 +85,14 @@ impl Big {
         }
     }
 
+    fn minus(self, other: Self) -> Self {
+        let lower = self.lower - other.lower;
+        Self {
+            upper: self.upper - other.upper + (lower >> 32),
+            lower: lower & 0xffff_ffff,
+        }
+    }
+
     fn narrow(self) -> Option<i64> {
         let value = self.upper.checked_mul(1 << 32)?.checked_add(self.lower)?;
         i64::try_from(value).ok()
@@ -367,7 +375,7 @@ fn check_selection<T: Made>(layer: &Layer<T>, bytes: &mut Bytes<'_>) {
                     (low, high) = (low.plus(l), high.plus(h));
                 }
             }
-            let span = high.plus(-(low.upper << 32)).plus(-low.lower);
+            let span = high.minus(low);
             let (low, high) = match (budget, low.wide(), high.wide(), span.wide()) {
                 (Budget::Span, _, _, Some(span)) => return span < 1 << bits,
                 (Budget::Signed, Some(low), Some(high), _) => (low, high),
