@@ -16,11 +16,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from secateur.analysis import RangeReport
+from secateur.charts import COLOURS, Axis, text
 from secateur.errors import ColumnError
 from secateur.sweeps.results import Results
 
-#: Told apart by colour-blind readers too (Okabe and Ito, 2008).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKERS = "osD^vPX"
 
 
@@ -32,7 +31,7 @@ def pareto(
     Args:
         results: of the sweep; points that failed are left out.
         gain: column that is better where greater.
-        cost: column that is better where less; on a logarithmic axis.
+        cost: column that is better where less.
         by: column whose values are told apart by colour and marker.
 
     Raises:
@@ -62,7 +61,8 @@ def pareto(
         axes.scatter(
             costs[here],
             gains[here],
-            s=26,
+            s=30,
+            alpha=0.8,
             color=COLOURS[i % len(COLOURS)],
             marker=_MARKERS[i % len(_MARKERS)],
             linewidths=0.5,
@@ -70,7 +70,13 @@ def pareto(
             zorder=2,
             label=group,
         )
-    axes.set_xscale("log")
+    shown = np.isfinite(gains) & np.isfinite(costs)
+    if shown.any():
+        x, y = Axis.of(costs[shown]), Axis.of(gains[shown])
+        axes.set(xscale=x.scale, xlim=(x.low, x.high), yscale=y.scale, ylim=(y.low, y.high))
+        axes.set_xticks(x.ticks, [text(t) for t in x.ticks])
+        axes.set_yticks(y.ticks, [text(t) for t in y.ticks])
+        axes.minorticks_off()
     axes.set_xlabel(cost)
     axes.set_ylabel(gain)
     axes.legend(title=by, frameon=False, loc="lower right")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -13,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from secateur.charts import COLOURS, Axis, text
 from secateur.sweeps.records import Record
 from secateur.sweeps.results import Results
-
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 # The chart's plane in the coordinates of its SVG.
 _WIDTH, _HEIGHT = 860, 420
@@ -71,21 +69,12 @@ def _summary(results: Results, front: Results, gain: str) -> str:
     ]
     if len(front):
         best = front.records[-1]
-        parts.append(f"best {escape(gain)} {_text(best.values[gain])} at {escape(_name(best))}")
+        parts.append(f"best {escape(gain)} {text(best.values[gain])} at {escape(_name(best))}")
     return " · ".join(parts)
 
 
 def _name(record: Record) -> str:
     return ", ".join(f"{name} {value}" for name, value in record.point.items())
-
-
-def _text(value: Any) -> str:
-    """Return a number in four digits, an integer in full, anything else as it is."""
-    if value is None:
-        return ""
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.4g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
-    return str(value)
 
 
 # The chart.
@@ -96,11 +85,10 @@ def _chart(results: Results, front: Results, gain: str, cost: str, by: str) -> s
     shown = np.flatnonzero(np.isfinite(costs) & np.isfinite(gains))
     if not len(shown):
         return ""
-    x = _Axis(costs[shown], _LEFT, _RIGHT)
-    y = _Axis(gains[shown], _BOTTOM, _TOP)
+    x, y = _Side(costs[shown], _LEFT, _RIGHT), _Side(gains[shown], _BOTTOM, _TOP)
     groups = [str(r.point.get(by, "")) for r in results]
     colour = {
-        group: _COLOURS[i % len(_COLOURS)]
+        group: COLOURS[i % len(COLOURS)]
         for i, group in enumerate(dict.fromkeys(groups[i] for i in shown))
     }
     marks = [
@@ -109,8 +97,8 @@ def _chart(results: Results, front: Results, gain: str, cost: str, by: str) -> s
         *(
             f'<circle cx="{x.at(costs[i]):.1f}" cy="{y.at(gains[i]):.1f}" r="4.5" '
             f'fill="{colour[groups[i]]}" fill-opacity="0.75" stroke="white"><title>'
-            f"{escape(_name(results.records[i]))}&#10;{escape(gain)} {_text(gains[i])}, "
-            f"{escape(cost)} {_text(costs[i])}</title></circle>"
+            f"{escape(_name(results.records[i]))}&#10;{escape(gain)} {text(gains[i])}, "
+            f"{escape(cost)} {text(costs[i])}</title></circle>"
             for i in shown
         ),
         *_legend(colour, by),
@@ -124,51 +112,33 @@ def _chart(results: Results, front: Results, gain: str, cost: str, by: str) -> s
     )
 
 
-class _Axis:
-    """Where values lie on the page; logarithmic where they are positive and span decades."""
+class _Side:
+    """An axis from one coordinate of the page to another."""
 
     def __init__(self, values: Any, start: float, stop: float) -> None:
-        low, high = float(values.min()), float(values.max())
-        self._log = low > 0 and high / low > 20
+        self._axis = Axis.of(values)
         self._start, self._stop = start, stop
-        a, b = self._scale(low), self._scale(high)
-        margin = 0.04 * (b - a) or 0.5
-        self._low, self._high = a - margin, b + margin
-
-    def _scale(self, value: float) -> float:
-        return math.log10(value) if self._log else value
 
     def at(self, value: float) -> float:
         """Return the coordinate of `value`."""
-        part = (self._scale(value) - self._low) / (self._high - self._low)
-        return self._start + part * (self._stop - self._start)
+        return self._start + self._axis.place(value) * (self._stop - self._start)
 
     @property
-    def ticks(self) -> Iterable[float]:
-        """About six round values."""
-        if self._log:
-            decades = range(math.floor(self._low), math.ceil(self._high) + 1)
-            steps = (1, 2, 5) if self._high - self._low < 2.5 else (1,)
-            ticks = [step * 10.0**decade for decade in decades for step in steps]
-            return [t for t in ticks if self._low <= math.log10(t) <= self._high]
-        span = self._high - self._low
-        step = 10.0 ** math.floor(math.log10(span / 5))
-        step *= next(k for k in (1, 2, 5, 10) if span / (k * step) <= 7)
-        first = math.ceil(self._low / step)
-        return [k * step for k in range(first, math.floor(self._high / step) + 1)]
+    def ticks(self) -> list[float]:
+        return self._axis.ticks
 
 
-def _grid(x: _Axis, y: _Axis, cost: str, gain: str) -> Iterable[str]:
+def _grid(x: _Side, y: _Side, cost: str, gain: str) -> Iterable[str]:
     for tick in x.ticks:
         at = f"{x.at(tick):.1f}"
         yield f'<path d="M{at} {_TOP}V{_BOTTOM}" stroke="#eee"/>'
-        yield f'<text x="{at}" y="{_BOTTOM + 18}" text-anchor="middle">{_text(tick)}</text>'
+        yield f'<text x="{at}" y="{_BOTTOM + 18}" text-anchor="middle">{text(tick)}</text>'
     for tick in y.ticks:
         at = f"{y.at(tick):.1f}"
         yield f'<path d="M{_LEFT} {at}H{_RIGHT}" stroke="#eee"/>'
         yield (
             f'<text x="{_LEFT - 8}" y="{at}" text-anchor="end" '
-            f'dominant-baseline="middle">{_text(tick)}</text>'
+            f'dominant-baseline="middle">{text(tick)}</text>'
         )
     yield f'<path d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}" fill="none" stroke="#888"/>'
     middle = (_LEFT + _RIGHT) / 2
@@ -180,7 +150,7 @@ def _grid(x: _Axis, y: _Axis, cost: str, gain: str) -> Iterable[str]:
     )
 
 
-def _front(front: Results, x: _Axis, y: _Axis, gain: str, cost: str) -> Iterable[str]:
+def _front(front: Results, x: _Side, y: _Side, gain: str, cost: str) -> Iterable[str]:
     corners = [
         (x.at(c), y.at(g))
         for c, g in zip(front.numbers(cost), front.numbers(gain), strict=True)
@@ -231,17 +201,17 @@ def _shaded(bits: Any, widest: Any) -> str:
         return "<td></td>"
     part = bits / widest if widest else 0
     colour = "#fff" if part > 0.6 else "#222"
-    return f'<td style="background:rgba(0,114,178,{part:.2f});color:{colour}">{_text(bits)}</td>'
+    return f'<td style="background:rgba(0,114,178,{part:.2f});color:{colour}">{text(bits)}</td>'
 
 
 def _points(results: Results, front: Results) -> str:
     names = list(results.columns)
     if not len(results.failures):
         names.remove("sweep.failure")
-    text = [any(isinstance(v, str) for v in results.columns[name]) for name in names]
+    worded = [any(isinstance(v, str) for v in results.columns[name]) for name in names]
     head = "".join(
         f'<th{" class=text" if t else ""}><button type="button">{escape(name)}</button></th>'
-        for name, t in zip(names, text, strict=True)
+        for name, t in zip(names, worded, strict=True)
     )
     best = {record.key for record in front}
     rows = []
@@ -258,7 +228,7 @@ def _cells(tag: str, values: Sequence[Any]) -> str:
     return "".join(
         f'<{tag} class="text">{escape(v)}</{tag}>'
         if isinstance(v, str)
-        else f"<{tag}{_data(v)}>{escape(_text(v))}</{tag}>"
+        else f"<{tag}{_data(v)}>{escape(text(v))}</{tag}>"
         for v in values
     )
 

@@ -32,6 +32,7 @@ def sweep(
 
     With a journal the sweep may be stopped at any moment and run again: what the journal
     holds is not evaluated a second time, and memory does not grow with the number of points.
+    The results are then those of every point in the journal, also of earlier runs.
 
     Args:
         points: from `grid`; from any iterable of mappings or frozen dataclasses, drawn only
