@@ -20,12 +20,12 @@ class Layer(NamedTuple):
 
 
 def layer(out: int, width: int, each: bool = False, seed: int = 0) -> Layer:
-    """A layer of random 8-bit codes; its inputs lie in [0, 255] or have a range each."""
+    """A layer of random 8-bit codes; its inputs lie in [0, 255] or each within [-128, 127]."""
     rng = np.random.default_rng(seed)
     weight = rng.integers(-128, 128, (out, width), np.int8)
     if not each:
         return Layer(weight, 0, 255)
-    return Layer(weight, -rng.integers(0, 128, width), rng.integers(0, 256, width))
+    return Layer(weight, -rng.integers(0, 129, width), rng.integers(0, 128, width))
 
 
 def read(codes: Layer) -> Callable[[], Any]:

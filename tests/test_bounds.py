@@ -207,8 +207,8 @@ def test_bias_at_the_limit_of_int64():
 
 
 def test_overflow_names_the_first_channel():
-    weight = np.zeros((1000, 600), np.int64)
-    weight[[300, 700], 0] = 2**62
+    weight = np.zeros((8000, 600), np.int64)
+    weight[[300, 7000], 0] = 2**62
     with pytest.raises(AccumulatorOverflowError) as caught:
         bounds.linear(weight, 0, 4)
     assert caught.value.channel == 300
@@ -275,7 +275,7 @@ def test_a_mask_of_any_bytes_keeps_what_is_not_zero():
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_number_of_threads_changes_nothing(threads):
     rng = np.random.default_rng(1)
-    weight = rng.integers(-128, 128, (1201, 700), np.int8)
+    weight = rng.integers(-128, 128, (6007, 700), np.int8)
     low = rng.integers(-9, 0, 700)
     expected = weight.clip(0).astype(np.int64) @ (low + 9) + weight.clip(None, 0) @ low
     try:
@@ -287,7 +287,7 @@ def test_the_number_of_threads_changes_nothing(threads):
 
 
 def _high_of_a_large_layer(_: int) -> int:
-    return int(bounds.linear(np.ones((900, 900), np.int8), 0, 1).high.max())
+    return int(bounds.linear(np.ones((6000, 900), np.int8), 0, 1).high.max())
 
 
 @pytest.mark.skipif("fork" not in get_all_start_methods(), reason="this system does not fork")

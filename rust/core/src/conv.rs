@@ -16,7 +16,7 @@ use crate::ranges::Wide;
 use crate::{Error, Ranges, Result, threads};
 
 /// Fewer products than this are not worth waking a thread for.
-const PARALLEL_FROM: usize = 1 << 16;
+const PARALLEL_FROM: usize = 1 << 19;
 
 /// A spatial axis, padding included, is no longer than this.
 const MOST_PADDED: usize = 1 << 31;

@@ -12,8 +12,12 @@ use crate::ranges::Wide;
 use crate::rows::{Rows, masked};
 use crate::{Error, Ranges, Result, threads};
 
-/// Fewer weights than this are not worth waking a thread for.
-const PARALLEL_FROM: usize = 1 << 18;
+/// Fewer weights than this are not worth waking a thread for (measured: it takes about as long as
+/// reading a megabyte, several times that on a busy machine).
+const PARALLEL_FROM: usize = 1 << 22;
+
+/// How many times a plain weight one costs that fits no narrow kernel.
+const COST_OF_ANY: usize = 8;
 
 /// Exact range of every output channel.
 ///
@@ -86,7 +90,12 @@ fn affine<T: Code>(
         bias,
         masks,
     };
-    let pool = if rows.saturating_mul(width) < PARALLEL_FROM || rows == 1 {
+    let cost = match prepared {
+        Prepared::Any { .. } => COST_OF_ANY,
+        _ => 1,
+    };
+    let cost = rows.saturating_mul(width).saturating_mul(cost);
+    let pool = if cost < PARALLEL_FROM || rows == 1 {
         None
     } else {
         threads::pool()

@@ -39,8 +39,8 @@ proptest! {
 
 #[test]
 fn threads_change_nothing_but_the_time() {
-    let codes: Vec<i8> = (0..600 * 1000).map(|i| (i * 37 % 251) as i8).collect();
-    let weight = Array2::from_shape_vec((600, 1000), codes).unwrap();
+    let codes: Vec<i8> = (0..5000 * 1000).map(|i| (i * 37 % 251) as i8).collect();
+    let weight = Array2::from_shape_vec((5000, 1000), codes).unwrap();
     let inputs = InputRanges::one(-3, 12).unwrap();
     let alone = {
         threads::set_num_threads(1).unwrap();
