@@ -1,10 +1,8 @@
 """`python -m benches.accuracy`: run what the journals lack, then write table and figure."""
 
-from pathlib import Path
-
 from benches.accuracy import report, reselection, run, sparsity
+from benches.results import RESULTS, write_section
 
-BENCHES = Path(__file__).resolve().parent.parent
 FIGURE = "accuracy/accuracy.png"
 
 
@@ -15,8 +13,8 @@ def main() -> None:
         report.sparsity_section(sparsity.means(sparsity.run())),
         report.reselection_section(reselection.run()),
     ]
-    report.draw(results, BENCHES / FIGURE)
-    report.write_section(BENCHES / "RESULTS.md", report.section(results, FIGURE, more))
+    report.draw(results, RESULTS.parent / FIGURE)
+    write_section("accuracy", report.section(results, FIGURE, more))
 
 
 if __name__ == "__main__":

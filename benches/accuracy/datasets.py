@@ -107,7 +107,7 @@ def _scaled(source: Callable[..., tuple[NDArray[np.float64], NDArray[np.int64]]]
 _SOURCES: dict[str, tuple[Callable[[], Samples], Recipe]] = {
     "digits": (
         partial(_scaled, load_digits),
-        Recipe((32, 32), 6, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
+        Recipe((32, 32), 12, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
     ),
     "breast cancer": (partial(_scaled, load_breast_cancer), Recipe((32, 32), 40, 64)),
     "wine": (partial(_scaled, load_wine), Recipe((32, 32), 60, 32)),

@@ -9,9 +9,9 @@ from benches.accuracy.datasets import DATASETS
 from benches.accuracy.methods import METHODS
 from benches.accuracy.run import BITS, FORMAT, SEEDS, choose, formats, mean, where
 from benches.accuracy.sparsity import without_loss
+from benches.results import table
 from secateur.sweeps import Record, Results
 
-BEGIN, END = "<!-- accuracy:begin -->", "<!-- accuracy:end -->"
 OURS = next(iter(METHODS))
 
 
@@ -25,7 +25,7 @@ def section(results: Results, figure: str, more: Sequence[str]) -> str:
     """
     parts = [_INTRODUCTION.format(seeds=len(SEEDS)), f"![accuracy at each width]({figure})"]
     parts += [comparison(results, name) for name in DATASETS]
-    return "\n\n".join([BEGIN, *parts, choices(results), *more, END]) + "\n"
+    return "\n\n".join([*parts, choices(results), *more])
 
 
 def comparison(results: Results, dataset: str) -> str:
@@ -82,21 +82,6 @@ def reselection_section(results: Iterable[Record]) -> str:
         rows.append([*row, f"{ratio:.2f}", f"{ratio / 20:.1%}"])
     header = ["P", "one training step", "one selection", "ratio", "overhead, every 20 steps"]
     return f"{_RESELECTION}\n\n{table(header, rows)}"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def write_section(path: Path, text: str) -> None:
-    """Put `text` in the place of this suite's section of the file; the rest stays as it is."""
-    before, after = path.read_text() if path.exists() else "# Results\n", ""
-    if BEGIN in before:
-        before, _, rest = before.partition(BEGIN)
-        after = rest.partition(END)[2].lstrip("\n")
-    path.write_text(before.rstrip("\n") + "\n\n" + text + ("\n" + after if after else ""))
 
 
 def draw(results: Results, path: Path) -> None:

@@ -51,16 +51,11 @@ class TestMethods:
 
 @pytest.mark.slow
 class TestReport:
-    def test_is_written_in_place(self, results, tmp_path):
-        path = tmp_path / "RESULTS.md"
-        path.write_text("# Results\n\nbefore\n\n<!-- other -->\n")
-        for _ in range(2):
-            report.write_section(path, report.section(results, "figure.png", ["more"]))
-        text = path.read_text()
-        assert text.startswith("# Results\n\nbefore\n\n<!-- other -->\n\n")
-        assert text.count(report.BEGIN) == text.count(report.END) == 1
+    def test_shows_accuracy_width_and_format(self, results):
         (ours,) = run.where(results, method="accumulator")
+        text = report.section(results, "figure.png", ["more"])
         assert f"{ours.values['accuracy']:.4f} ({ours.values['width']} bits; 2/2/2)" in text
+        assert "not run" in text
 
     def test_draws_what_there_is(self, results, tmp_path):
         pytest.importorskip("matplotlib")
