@@ -233,9 +233,10 @@ def compile(
         tracing = target.trace(lowered.function(), {"x": sample})
     with _timed(timings, "prove"):
         proof = prove(tracing.graph, {"x": box}, lowered.joined)
-        check_agreement(report, lowered.nodes, proof)
         declared = declare(tracing.graph, proof)
+        # First the widths: the analysis does not evaluate tables that no circuit has room for.
         check_widths(network, lowered.nodes, declared)
+        check_agreement(report, lowered.nodes, proof)
     options = {"p_error": p_error, "global_p_error": global_p_error, **(configuration or {})}
     with _timed(timings, "compile"):
         compiled = target.compile(tracing, declared, options)

@@ -247,7 +247,14 @@ def _load(entry_point: EntryPoint) -> Plugin:
 
 def _metadata(entry_point: EntryPoint, field: str) -> str:
     dist = entry_point.dist
-    return dist.metadata[field] if dist and field in dist.metadata else f"unknown {field.lower()}"
+    try:
+        if dist and field in dist.metadata:
+            return dist.metadata[field]
+    except FileNotFoundError:
+        # The backport importlib_metadata, where something has imported it, raises for a
+        # distribution without metadata; the standard library calls it empty.
+        pass
+    return f"unknown {field.lower()}"
 
 
 def _offers(
