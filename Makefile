@@ -48,6 +48,7 @@ lint: $(LANE)/.built
 
 bench: $(LANE)/.built
 	cargo bench --workspace
+	$(LANE)/bin/python -m pytest benches --benchmark-enable
 	$(LANE)/bin/python -m benches
 
 setup: $(LANES:=/.built)

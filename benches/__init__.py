@@ -1,1 +1,1 @@
-"""Benchmarks: bounds, peers, accuracy."""
+"""Benchmarks: the bound engine and its peers, circuits, accuracy, sweeps."""
