@@ -64,7 +64,7 @@ def row(candidate: Candidate) -> list[str]:
     network = candidate.make()
     x, y = SETTING.data.held_out
     codes = network.quantize_input(x)
-    accuracy = (network(codes).argmax(1) == y).mean()
+    accuracy = (network.predict(x).argmax(1) == y).mean()
     sparsity = np.mean(np.concatenate([layer.codes.ravel() for layer in network.layers]) == 0)
     circuit = secateur.compile(network)
     cost = circuit.cost
@@ -101,7 +101,7 @@ def main() -> None:
 
 `python -m benches.circuits`. The digits MLP 64-32-32-10 with 2-bit weights, activations and
 inputs, one seed, compiled by {backend.name} {backend.version} on Python
-{platform.python_version()}. Accuracy is that of the integers on the held-out 30 %; bits are the
+{platform.python_version()}. Accuracy is that of `network.predict` on the held-out 30 %; bits are the
 width that the proof gives the circuit. Key generation and one inference were measured up to
 {MEASURED_BITS} bits, and each decrypted result was equal to the network's.
 
