@@ -101,8 +101,8 @@ def main() -> None:
 
 `python -m benches.circuits`. The digits MLP 64-32-32-10 with 2-bit weights, activations and
 inputs, one seed, compiled by {backend.name} {backend.version} on Python
-{platform.python_version()}. Accuracy is that of `network.predict` on the held-out 30 %; bits are the
-width that the proof gives the circuit. Key generation and one inference were measured up to
+{platform.python_version()}. Accuracy is that of `network.predict` on the held-out 30 %; bits are
+the width that the proof gives the circuit. Key generation and one inference were measured up to
 {MEASURED_BITS} bits, and each decrypted result was equal to the network's.
 
 {table([*HEAD, "key generation", "one inference"], rows)}
