@@ -6,8 +6,11 @@
 mod channel;
 mod core;
 mod double;
+mod knapsack;
+mod scale;
+mod surplus;
 
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::{ArrayView1, ArrayView2, Zip};
 use rayon::prelude::*;
 
 use crate::inputs::InputRanges;
@@ -123,6 +126,22 @@ pub fn fractional_bounds<T: Code>(problem: &Problem<'_, T>) -> Result<Vec<f64>> 
 const PARALLEL_FROM: usize = 1 << 13;
 
 impl<T: Code> Problem<'_, T> {
+    fn bits_of(&self, channel: usize) -> u32 {
+        self.bits[if self.bits.len() == 1 { 0 } else { channel }] as u32
+    }
+
+    /// Hands every weight that is not gone to `see`: input, code, the input's range, saliency.
+    fn visit(&self, channel: usize, mut see: impl FnMut(u32, i64, (i64, i64), f64)) {
+        let inputs = &self.inputs[if self.inputs.len() == 1 { 0 } else { channel }];
+        let mask = self.mask.as_ref().map(|mask| mask.row(channel));
+        let weights = Zip::indexed(self.codes.row(channel)).and(self.saliency.row(channel));
+        weights.for_each(|input, w, &saliency| {
+            if mask.as_ref().is_none_or(|mask| mask[input] != 0) {
+                see(input as u32, w.value(), inputs.at(input), saliency);
+            }
+        });
+    }
+
     fn check(&self) -> Result<()> {
         let (outputs, inputs) = self.codes.dim();
         let shape = |argument, shape: &[usize], expected: String| {
@@ -170,7 +189,10 @@ impl<T: Code> Problem<'_, T> {
         }
         for (channel, row) in self.saliency.outer_iter().enumerate() {
             let bad = |s: &f64| !(*s >= 0.0 && s.is_finite());
-            if let Some(input) = row.iter().position(bad) {
+            // To look at all of them takes less time than to stop at the first.
+            if row.fold(false, |any, s| any | bad(s))
+                && let Some(input) = row.iter().position(bad)
+            {
                 return Err(Error::Saliency {
                     channel,
                     input,
