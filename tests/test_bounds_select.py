@@ -120,6 +120,43 @@ def test_exact_span_is_the_textbook_optimum(problem):
         assert saliency[channel][kept[channel]].sum() == pytest.approx(top, rel=1e-12, abs=0)
 
 
+@st.composite
+def coarse_problems(draw):
+    """Codes of few bits on few ranges, saliencies with many equals, a unit costing anything."""
+    shape = draw(st.integers(1, 3)), draw(st.integers(10, 150))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    codes = rng.integers(-3, 4, shape).astype(np.int8)
+    saliency = rng.integers(0, draw(st.sampled_from([2, 5, 50, 10**6])), shape).astype(float)
+    high = rng.integers(1, 1 + draw(st.integers(1, 3)), shape[1]) * draw(st.sampled_from([1, 5]))
+    return codes, saliency, 0, high, draw(st.integers(1, 10))
+
+
+def falling_efficiency(costs, saliency, budget):
+    """The greedy selection, weight by weight: worthless ones last, the cheapest of them first."""
+    kept = costs == 0
+    efficiency = saliency / np.where(kept, 1, costs)
+    for i in np.lexsort((np.where(saliency > 0, 0, costs), -efficiency)):
+        if not kept[i] and costs[i] <= budget:
+            kept[i], budget = True, budget - costs[i]
+    return kept
+
+
+@given(coarse_problems())
+def test_few_costs(problem):
+    codes, saliency, low, high, bits = problem
+    exact, greedy = bounds.select(*problem), bounds.select(*problem, "greedy")
+    costs = np.abs(codes) * (high - low)
+    assert fits(codes, low, high, bits, "span", None, exact)
+    for channel, (cost, worth) in enumerate(zip(costs, saliency, strict=True)):
+        top = best_of_table(cost, worth, 2**bits - 1)
+        assert worth[exact[channel]].sum() == top
+        assert (greedy[channel] == falling_efficiency(cost, worth, 2**bits - 1)).all()
+        for one in np.unique(cost):
+            where = np.flatnonzero(cost == one)
+            ranked = where[np.argsort(-worth[where], kind="stable")]
+            assert (np.diff(exact[channel][ranked].astype(int)) <= 0).all()
+
+
 @given(problems(), st.sampled_from(["exact", "greedy"]), st.sampled_from(["span", "signed"]))
 def test_masks_are_maximal(problem, method, budget):
     codes, saliency, low, high, bits, _ = problem

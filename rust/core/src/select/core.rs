@@ -9,6 +9,8 @@
 //! Profits are whole numbers below 2⁵³, so sums of them are exact in integers and in floating
 //! point alike; only the bounds round, and `SLACK` widens them so that none cuts off an optimum.
 
+use std::cmp::Reverse;
+
 use super::Item;
 
 /// Relative widening of floating-point bounds. Each comes from at most seven roundings of 2⁻⁵³,
@@ -191,43 +193,41 @@ impl<'a> Search<'a> {
         search
     }
 
-    /// Improves on the break solution by one item more, or one exchanged for the break item.
+    /// Improves on the break solution by one item more, or one exchanged for the break item; of
+    /// equals the first comes in, the last goes.
     fn first_guess(&mut self, split: &Break) {
+        let items = self.items;
+        let item = |index: &u32| &items[*index as usize];
         let room = self.budget - split.cost;
-        let mut add = |profit: i64, cost: u64, toggled: [Option<u32>; 2]| {
-            if profit > self.best.profit {
-                self.best = State {
-                    cost,
-                    profit,
-                    node: 0,
-                };
-                for item in toggled.into_iter().flatten() {
-                    self.nodes.push(Node {
-                        parent: self.best.node,
-                        item,
-                    });
-                    self.best.node = (self.nodes.len() - 1) as u32;
-                }
-            }
-        };
-        for &index in &split.left {
-            let item = &self.items[index as usize];
-            if item.cost <= room {
-                let profit = split.profit + item.profit;
-                add(profit, split.cost + item.cost, [Some(index), None]);
+        let entering = split.left.iter().filter(|&index| item(index).cost <= room);
+        if let Some(index) = entering.max_by_key(|&index| (item(index).profit, Reverse(index))) {
+            let cost = split.cost + item(index).cost;
+            self.guess(cost, split.profit + item(index).profit, &[*index]);
+        }
+        // `left` starts with the break item, which does not fit.
+        if let Some(next) = split.left.first() {
+            let missing = item(next).cost - room;
+            let leaving = split
+                .taken
+                .iter()
+                .filter(|&index| item(index).cost >= missing);
+            if let Some(index) = leaving.min_by_key(|&index| (item(index).profit, Reverse(index))) {
+                let cost = split.cost - item(index).cost + item(next).cost;
+                let profit = split.profit - item(index).profit + item(next).profit;
+                self.guess(cost, profit, &[*index, *next]);
             }
         }
-        // `left` starts with the break item.
-        if let Some(&next) = split.left.first() {
-            let entering = &self.items[next as usize];
-            for &index in &split.taken {
-                let leaving = &self.items[index as usize];
-                let cost = split.cost - leaving.cost + entering.cost;
-                if cost <= self.budget {
-                    let profit = split.profit - leaving.profit + entering.profit;
-                    add(profit, cost, [Some(index), Some(next)]);
-                }
+    }
+
+    /// Notes the break solution with these items toggled, where it is better.
+    fn guess(&mut self, cost: u64, profit: i64, toggled: &[u32]) {
+        if profit > self.best.profit {
+            let mut node = 0;
+            for &item in toggled {
+                self.nodes.push(Node { parent: node, item });
+                node = (self.nodes.len() - 1) as u32;
             }
+            self.best = State { cost, profit, node };
         }
     }
 

@@ -188,7 +188,7 @@ impl<T: Code> Problem<'_, T> {
             });
         }
         for (channel, row) in self.saliency.outer_iter().enumerate() {
-            let bad = |s: &f64| !(*s >= 0.0 && s.is_finite());
+            let bad = |s: &f64| !((*s >= 0.0) & (*s <= f64::MAX));
             // To look at all of them takes less time than to stop at the first.
             if row.fold(false, |any, s| any | bad(s))
                 && let Some(input) = row.iter().position(bad)
