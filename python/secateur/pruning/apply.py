@@ -210,8 +210,9 @@ def check_masks(strategy: str, problem: PruningProblem, masks: Any) -> Masks:
                 shape=mask.shape,
                 expected=before.shape,
             )
-        back = np.argwhere(mask & ~before)
-        if len(back):
+        returned = mask & ~before
+        if returned.any():
+            back = np.argwhere(returned)
             raise refuse(
                 f"layer {name!r}, channel {back[0][0]}: weight {tuple(back[0].tolist())} and "
                 f"{len(back) - 1} more were removed before and are kept again",

@@ -158,8 +158,9 @@ class Pruner:
         Scales may have moved since the last selection, and with them the codes; the proof is
         of the codes that the model ends with. Where the last masks no longer keep to the
         strategy's promise on these, more weights go until they do. Each layer's weight is
-        then exactly codes · scale, with a constant scale. Training the model further makes
-        other codes, and voids the proof.
+        then exactly codes · scale, and no longer trains. What tables absorb does: biases,
+        batch norms and the scales of activations may be tuned further, and no accumulator's
+        span budget is exceeded by it.
 
         Returns:
             Layer name → final mask.
@@ -196,9 +197,9 @@ class Pruner:
         joint: dict[Any, Mask] = {}
         for name, x in self._layers.items():
             # A module that is called twice is two layers, whose one mask fits both.
-            joint[x.module] = masks[name] & joint.get(x.module, np.array(True))
+            joint[x.module] = masks[name] & joint.get(x.module, masks[name])
         for module, mask in joint.items():
-            module.weight_mask.copy_(torch.from_numpy(mask))
+            module.weight_mask.copy_(torch.from_numpy(mask.view(np.uint8)))
 
     def _problem(self, masks: Masks) -> PruningProblem:
         """What the strategy sees: the weights of the moment, and of `masks` what may stay."""

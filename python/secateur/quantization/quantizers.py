@@ -7,6 +7,8 @@ from typing import Any
 import brevitas.nn as qnn
 import numpy as np
 import torch
+from brevitas.core.function_wrapper import RoundSte
+from brevitas.core.quant import IntQuant, RescalingIntQuant
 from brevitas.inject.enum import RestrictValueType, ScalingImplType
 from brevitas.quant import (
     Int8ActPerTensorFloatMinMaxInit,
@@ -152,16 +154,42 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
     Returns:
         Integers shaped like the weight, in the type that `quantized_weight` gives.
     """
-    quantized = _quantized(name, layer, source)
-    narrow = bool(layer.weight_quant.is_narrow_range)
-    low, high = _code_range(int(quantized.bit_width), bool(quantized.signed), narrow)
-    zero = float(quantized.zero_point.max())
-    back = (layer.weight_orig.detach() / quantized.scale).round_().clamp_(low - zero, high - zero)
-    return _integers(torch.where(layer.weight_mask.bool(), _rounded(quantized), back))
+    quantizer = layer.weight_quant.tensor_quant
+    with torch.no_grad():
+        if _only_rounds(quantizer):
+            # Kept weights are no exception then, and need not go through the quantiser.
+            bits = quantizer.msb_clamp_bit_width_impl()
+            scale = quantizer.scaling_impl(layer.weight, quantizer.int_scaling_impl(bits))
+            zero = quantizer.zero_point_impl(layer.weight, scale, bits)
+            return _integers(_back(name, layer, scale, zero, bits))
+        quantized = _quantized(name, layer, source)
+        back = _back(name, layer, quantized.scale, quantized.zero_point, quantized.bit_width)
+        return _integers(torch.where(layer.weight_mask.bool(), _rounded(quantized), back))
+
+
+def _only_rounds(quantizer: Any) -> bool:
+    """Return whether a weight quantiser divides by its scale, rounds to even and clips."""
+    return (
+        type(quantizer) is RescalingIntQuant
+        and type(quantizer.int_quant) is IntQuant
+        and type(quantizer.int_quant.float_to_int_impl) is RoundSte
+    )
+
+
+def _back(
+    name: str, layer: Any, scale: torch.Tensor, zero_point: torch.Tensor, bits: torch.Tensor
+) -> torch.Tensor:
+    """Return the codes of all weights of a layer, masked or not, as whole floats."""
+    quant = layer.weight_quant
+    low, high = _code_range(int(bits), bool(quant.is_signed), bool(quant.is_narrow_range))
+    units = layer.weight_orig / scale
+    check_finite(name, "weight", units)
+    # In Brevitas's order, which makes its codes to the last tie.
+    return units.add_(zero_point).round_().clamp_(low, high).sub_(zero_point)
 
 
 def fix_codes(layer: Any, codes: NDArray[Any], scale: torch.Tensor) -> None:
-    """Make `codes` the weight of a layer without mask, with scales that no longer move.
+    """Make `codes` the weight of a layer without mask; neither they nor their scales move again.
 
     Args:
         layer: a Brevitas layer; its weight and its weight quantiser are replaced.
@@ -177,6 +205,8 @@ def fix_codes(layer: Any, codes: NDArray[Any], scale: torch.Tensor) -> None:
         **{key.removeprefix("weight_"): value for key, value in options.items()}
     )
     layer.weight.data = exact
+    # Without the gradient, too: optimisers with momentum would go on moving it.
+    layer.weight.requires_grad_(False).grad = None
     layer.weight_quant = injector.proxy_class(layer, injector).to(exact.device)
     layer.weight_quant.requires_grad_(False)
 
@@ -228,7 +258,10 @@ def _integers(codes: torch.Tensor) -> NDArray[Any]:
 
 def check_finite(layer: str, argument: str, values: torch.Tensor) -> None:
     """Raise NotFiniteError unless `values` [channels, ...] of a layer are finite."""
+    if torch.isfinite(values.sum()):
+        return
     wrong = ~torch.isfinite(values)
+    # A sum of finite values can overflow.
     if wrong.any():
         channel = int(wrong.nonzero()[0, 0])
         raise NotFiniteError(
