@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import MinMaxScaler
 from torch.nn import functional
 
 Samples = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -32,14 +33,18 @@ class Recipe:
         hidden: neurons of each hidden layer.
         epochs: passes over the training samples, for the float network and again for the
             quantised one.
+        settling_epochs: further ones, under fixed codes.
         batch_size: samples of one step.
         enlarge: (samples, seed) ↦ the samples that are trained on.
+        scaled: whether each feature is mapped to [0, 1] by its range in the training samples.
     """
 
     hidden: tuple[int, ...]
     epochs: int
+    settling_epochs: int
     batch_size: int
     enlarge: Callable[[Samples, int], Samples] = field(default=lambda samples, seed: samples)
+    scaled: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,21 +102,28 @@ def checkerboard(points: int = 100) -> Samples:
     return x, squares.sum(axis=1) % 2
 
 
-def _scaled(source: Callable[..., tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Samples:
-    """Return the features each mapped to [0, 1] by the least and greatest that occur."""
+def digits() -> Samples:
+    """Return images of 8×8 pixels from 0 to 1, flattened."""
+    x, y = load_digits(return_X_y=True)
+    return (x / 16).astype(np.float32), y
+
+
+def _table(source: Callable[..., tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Samples:
     x, y = source(return_X_y=True)
-    low, high = x.min(axis=0), x.max(axis=0)
-    return ((x - low) / np.maximum(high - low, 1e-9)).astype(np.float32), y
+    return x.astype(np.float32), y
 
 
 _SOURCES: dict[str, tuple[Callable[[], Samples], Recipe]] = {
     "digits": (
-        partial(_scaled, load_digits),
-        Recipe((32, 32), 12, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
+        digits,
+        Recipe((32, 32), 12, 3, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
     ),
-    "breast cancer": (partial(_scaled, load_breast_cancer), Recipe((32, 32), 40, 64)),
-    "wine": (partial(_scaled, load_wine), Recipe((32, 32), 60, 32)),
-    "checkerboard": (checkerboard, Recipe((64, 64), 8, 128)),
+    "breast cancer": (
+        partial(_table, load_breast_cancer),
+        Recipe((32, 32), 40, 10, 64, scaled=True),
+    ),
+    "wine": (partial(_table, load_wine), Recipe((32, 32), 60, 15, 32, scaled=True)),
+    "checkerboard": (checkerboard, Recipe((64, 64), 8, 2, 128)),
 }
 DATASETS = tuple(_SOURCES)
 
@@ -130,6 +142,9 @@ def dataset(name: str, split: Split, seed: int) -> Dataset:
     rest, held_out = _split(load(), HELD_OUT, 0)
     if split == "validation":
         rest, held_out = _split(rest, VALIDATION, seed)
+    if recipe.scaled:
+        scaler = MinMaxScaler().fit(rest[0])
+        rest, held_out = ((scaler.transform(x), y) for x, y in (rest, held_out))
     return Dataset(recipe.enlarge(rest, seed), held_out, recipe)
 
 

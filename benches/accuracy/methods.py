@@ -51,19 +51,38 @@ class Setting:
         return dataset(self.dataset, self.split, self.seed)
 
 
-def train(model: nn.Module, setting: Setting, pruner: secateur.Pruner | None = None) -> None:
-    """Train `model` as the data set's recipe says; the same for every method."""
-    recipe = setting.data.recipe
+def train(
+    model: nn.Module, setting: Setting, epochs: int, pruner: secateur.Pruner | None = None
+) -> None:
+    """Train `model` in place on the setting's samples; the same for every method."""
     fit(
         model,
         *setting.data.train,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
+        epochs=epochs,
+        batch_size=setting.data.recipe.batch_size,
         lr=LEARNING_RATE,
         pruner=pruner,
         seed=setting.seed,
         progress=False,
     )
+
+
+def finished(model: nn.Module, setting: Setting, pruner: secateur.Pruner | None = None) -> Network:
+    """Train a quantised `model` as the recipe says, and return it in integers.
+
+    First the weights with all the rest, then, under codes that no longer move, what tables
+    absorb: biases, batch norms and the scales of activations.
+    """
+    recipe = setting.data.recipe
+    train(model, setting, recipe.epochs, pruner)
+    if pruner is not None:
+        pruner.finish()
+    for module in model.modules():
+        if isinstance(module, qnn.QuantLinear):
+            module.weight.requires_grad_(False)
+            module.weight_quant.requires_grad_(False)
+    train(model, setting, recipe.settling_epochs)
+    return secateur.freeze(model)
 
 
 def float_network(setting: Setting) -> nn.Module:
@@ -78,10 +97,11 @@ def _float_network(name: str, split: Split, seed: int) -> nn.Module:
     widths = (x.shape[1], *setting.data.recipe.hidden)
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
+    for fan_in, fan_out in pairwise((*widths, int(y.max()) + 1)):
         layers += [nn.Linear(fan_in, fan_out), nn.BatchNorm1d(fan_out), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.Linear(widths[-1], int(y.max()) + 1))
-    train(model, setting)
+    # The last batch norm is part of how the logits are read in the clear.
+    model = nn.Sequential(*layers[:-1])
+    train(model, setting, setting.data.recipe.epochs)
     return model
 
 
@@ -103,18 +123,14 @@ def unpruned(setting: Setting) -> Network:
 
 @lru_cache(maxsize=8)
 def _unpruned(setting: Setting) -> Network:
-    model = quantized(setting)
-    train(model, setting)
-    return secateur.freeze(model)
+    return finished(quantized(setting), setting)
 
 
 def accumulator(setting: Setting) -> Network:
     """Return the network pruned by our strategy, its masks selected anew as weights move."""
     model = quantized(setting)
     pruner = secateur.Pruner(model, "accumulator", bits=setting.bits, schedule=Reselect(EVERY))
-    train(model, setting, pruner)
-    pruner.finish()
-    return secateur.freeze(model)
+    return finished(model, setting, pruner)
 
 
 def connections(setting: Setting) -> Network:
@@ -132,9 +148,7 @@ def connections(setting: Setting) -> Network:
         schedule=OneShot(),
     )
     pruner.select()
-    train(model, setting, pruner)
-    pruner.finish()
-    return secateur.freeze(model)
+    return finished(model, setting, pruner)
 
 
 def accumulator_aware(setting: Setting, weight_quant: type) -> Network:
@@ -146,8 +160,7 @@ def accumulator_aware(setting: Setting, weight_quant: type) -> Network:
             module.return_quant_tensor = True
         if isinstance(module, qnn.QuantLinear):
             setattr(model, name, _like(module, weight_quant, setting))
-    train(model, setting)
-    return secateur.freeze(model)
+    return finished(model, setting)
 
 
 def _like(layer: Any, weight_quant: type, setting: Setting) -> qnn.QuantLinear:

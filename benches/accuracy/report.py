@@ -54,7 +54,7 @@ def choices(results: Results) -> str:
                 text = f"{mean(records, 'accuracy'):.3f}" if records else "not run"
                 row.append(f"**{text}**" if chosen.get((method, bits)) == format_ else text)
             rows.append(row)
-    return f"{_CHOICES}\n\n{table(['P', 'w/a/in', *METHODS], rows)}"
+    return f"{_CHOICES.format(seeds=len(SEEDS))}\n\n{table(['P', 'w/a/in', *METHODS], rows)}"
 
 
 def sparsity_section(means: Mapping[str, Mapping[float, float]]) -> str:
@@ -137,7 +137,7 @@ Every accumulator of every layer, logits included, has to fit P span bits, as pr
 of {seeds} seeds. In brackets: the proved width of the widest accumulator of any seed, and the bits
 of weights/activations/inputs. All methods start from the same float network and train by the same
 recipe: Adam with one learning rate, as many steps, the same samples. Each has its own
-bits at each P, chosen on a validation split of the training samples.
+bits at each P, chosen on validation splits of the training samples.
 
 - **secateur `accumulator`**: masks that keep the most saliency under the span budget, selected
   anew every few steps while removed weights go on training.
@@ -148,9 +148,9 @@ bits at each P, chosen on a validation split of the training samples.
   around. The last column is the same network where accumulators are as wide as they need."""
 
 _CHOICES = """\
-**How the formats were chosen.** Accuracy on one validation split of the training samples of
-digits, by networks trained without it; bold is what was chosen. Breast cancer and wine take the
-formats of digits; checkerboard chooses its input bits likewise."""
+**How the formats were chosen.** Accuracy on validation splits of the training samples of digits,
+by networks trained without them, mean of {seeds} splits; bold is what was chosen. Breast cancer and
+wine take the formats of digits; checkerboard chooses its input bits likewise."""
 
 _SPARSITY = """\
 **How much can go** (Han et al. 2015: train, prune, retrain; `magnitude` over the whole network).

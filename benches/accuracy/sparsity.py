@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import secateur
-from benches.accuracy.methods import Setting, float_network, quantized, train
+from benches.accuracy.methods import Setting, finished, float_network, quantized, train
 from secateur.pruning.schedule import Iterative
 from secateur.sweeps import Record, Results, grid, sweep
 from secateur.training import accuracy
@@ -56,7 +56,7 @@ def _float(setting: Setting, sparsity: float) -> nn.Module:
         prune.global_unstructured(
             [(layer, "weight") for layer in layers], prune.L1Unstructured, amount=total - before
         )
-        train(model, setting)
+        train(model, setting, setting.data.recipe.epochs)
     for layer in layers:
         prune.remove(layer, "weight")
     return model
@@ -69,8 +69,7 @@ def _quantised(setting: Setting, sparsity: float) -> nn.Module:
     pruner = secateur.Pruner(
         model, "magnitude", sparsity=sparsity, scope="global", schedule=schedule
     )
-    train(model, setting, pruner)
-    pruner.finish()
+    finished(model, setting, pruner)
     return model
 
 
