@@ -154,6 +154,20 @@ class TestFinish:
         assert sparsity(masks) > sparsity(selected)
         assert max(widths(model)) <= 4
 
+    def test_lets_what_tables_absorb_train_on_under_the_same_codes(self):
+        model = classifier()
+        pruner = Pruner(model, "accumulator", bits=4)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+        train(model, 10, pruner, optimizer)
+        pruner.finish()
+        before = freeze(model)
+        train(model, 20, optimizer=optimizer)
+        after = freeze(model)
+        for ours, theirs in zip(before.layers, after.layers, strict=True):
+            assert (ours.codes == theirs.codes).all()
+        assert (before.predict(X.numpy()) != after.predict(X.numpy())).any()
+        assert max(widths(model)) <= 4
+
     def test_takes_masks_and_pruner_off(self):
         model = classifier()
         names = set(model.state_dict())
