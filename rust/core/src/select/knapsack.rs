@@ -33,22 +33,16 @@ impl Knapsack {
     /// Sets `keep` for the weights to keep; nothing where `MOST_STATES` is exceeded.
     pub fn choose(mut self, method: Method, keep: &mut [bool]) -> Option<()> {
         surplus::discard(&mut self.weights, self.budget);
-        let total: u128 = self
-            .weights
-            .iter()
-            .map(|weight| u128::from(weight.cost))
-            .sum();
-        if total <= u128::from(self.budget) {
+        let costs = self.weights.iter().map(|weight| u128::from(weight.cost));
+        if costs.sum::<u128>() <= u128::from(self.budget) {
             for weight in &self.weights {
                 keep[weight.input as usize] = true;
             }
             return Some(());
         }
-        let (worthless, mut worthy): (Vec<Item>, Vec<Item>) = self
-            .items()
-            .0
-            .into_iter()
-            .partition(|item| item.profit == 0);
+        let (items, _) = self.items();
+        let (mut worthless, mut worthy): (Vec<Item>, Vec<Item>) =
+            items.into_iter().partition(|item| item.profit == 0);
         let mut room = self.budget;
         match method {
             Method::Exact => {
@@ -75,7 +69,6 @@ impl Knapsack {
             }
             Method::Greedy => worthy.sort_by(|a, b| b.efficiency().total_cmp(&a.efficiency())),
         }
-        let mut worthless = worthless;
         worthless.retain(|item| item.cost <= room);
         worthless.sort_by_key(|item| item.cost);
         for item in worthy.iter().chain(&worthless) {

@@ -1,7 +1,8 @@
 //! The best mask under a bit budget, channel by channel.
 //!
 //! With a free offset a channel fits P bits exactly where `Σ |wᵢ|(hᵢ − lᵢ) ≤ 2ᴾ − 1`: keeping the
-//! most saliency is a 0/1 knapsack with the weights' spans as costs.
+//! most saliency is a 0/1 knapsack with the weights' spans as costs. Codes of few bits have few
+//! costs, and of each only the most salient weights compete.
 
 mod channel;
 mod core;

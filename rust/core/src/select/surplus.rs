@@ -11,11 +11,12 @@ const SPARSEST: u64 = 4;
 /// No optimum needs another one, no greedy choice comes to it, and none fits beside the rest:
 /// where all that are left of its cost are kept, less room than that cost is.
 pub(super) fn discard(weights: &mut Vec<Weight>, budget: u64) {
-    let dearest = weights.iter().fold(0, |cost, weight| weight.cost | cost);
-    if dearest > SPARSEST * weights.len() as u64 {
+    // No cost exceeds the bits of all of them.
+    let reach = weights.iter().fold(0, |reach, weight| reach | weight.cost);
+    if reach > SPARSEST * weights.len() as u64 {
         return;
     }
-    let mut counts = vec![0_usize; dearest as usize + 1];
+    let mut counts = vec![0_usize; reach as usize + 1];
     for weight in &*weights {
         counts[weight.cost as usize] += 1;
     }
@@ -23,10 +24,11 @@ pub(super) fn discard(weights: &mut Vec<Weight>, budget: u64) {
     if !counts.iter().enumerate().any(too_many) {
         return;
     }
+    // Where the next weight of each cost goes; in the end, where those of that cost end.
     let mut ends = counts.clone();
-    let mut end = 0;
-    for place in &mut ends {
-        (*place, end) = (end, end + *place);
+    let mut start = 0;
+    for end in &mut ends {
+        (*end, start) = (start, start + *end);
     }
     let mut ranked = vec![(0.0, 0_u32); weights.len()];
     for (position, weight) in weights.iter().enumerate() {
