@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ def formats(dataset: str, bits: int) -> tuple[Format, ...]:
     """Return what each method has its choice of at P = `bits`."""
     if dataset == "checkerboard":
         # Two coordinates want nearly all the bits that an accumulator has room for.
-        return tuple((2, 2, bits - less) for less in (1, 2))
+        return tuple((2, 2, bits - less) for less in (1, 2, 4) if bits - less > 1)
     if bits <= 6:
         return (2, 2, 2), (2, 1, 1)
     return (2, 2, 2), (3, 2, 2), (2, bits - 4, bits - 4), (3, 3, 3)
@@ -66,9 +68,9 @@ def choose(records: Iterable[Record], dataset: str) -> dict[tuple[str, int], For
 
 def run(journal: Path = JOURNAL) -> Results:
     """Return all results, evaluating only what the journal does not hold yet."""
+    settle = partial(sweep, evaluate=measure, executor=os.cpu_count(), journal=journal)
     for dataset in DATASETS:
-        results = sweep(candidates(dataset), measure, journal=journal)
-        sweep(finals(dataset, choose(results, dataset)), measure, journal=journal)
+        settle(finals(dataset, choose(settle(candidates(dataset)), dataset)))
     return Results.read(journal)
 
 
