@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import secateur
-from benches.accuracy.methods import Setting, connections, quantized, train, unpruned
+from benches.accuracy.methods import Setting, connections, finished, quantized, unpruned
 from benches.results import table, write_section
 from secateur.network import Network
 
@@ -37,9 +37,7 @@ def pruned(bits: int, removed: float = 0.0) -> Network:
     model = quantized(SETTING)
     chain = [("structured", {"sparsity": removed}), ("accumulator", {"bits": bits})]
     pruner = secateur.Pruner(model, chain if removed else chain[1:])
-    train(model, SETTING, pruner)
-    pruner.finish()
-    return secateur.freeze(model)
+    return finished(model, SETTING, pruner)
 
 
 def by_rule(bits: int) -> Network:

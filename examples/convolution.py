@@ -60,7 +60,8 @@ sample = network.quantize_input(test_x[0])
 start = perf_counter()
 decrypted = circuit.encrypt_run_decrypt(sample)
 same = (decrypted == network(sample)).all()
+read = network.output.dequantize(decrypted).argmax()
 print(
-    f"{test_y[0]}: read encrypted as {decrypted.argmax()} in {perf_counter() - start:.0f} s, "
+    f"{test_y[0]}: read encrypted as {read} in {perf_counter() - start:.0f} s, "
     f"integers {'as in the clear' if same else 'DIFFER'}"
 )

@@ -91,8 +91,9 @@ def ask(circuit, x, answers):
         seconds = perf_counter() - start
         same = (decrypted == circuit.network(sample)).all()
         right += int(same)
+        read = circuit.network.output.dequantize(decrypted).argmax()
         print(
-            f"  {answer}: read as {decrypted.argmax()} in {seconds:.1f} s, "
+            f"  {answer}: read as {read} in {seconds:.1f} s, "
             f"integers {'as in the clear' if same else 'DIFFER'}"
         )
     return right
