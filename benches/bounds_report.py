@@ -21,10 +21,10 @@ import numpy as np
 from secateur import bounds
 
 from . import bounds_peers as peers
+from .results import RESULTS, table, write_section
 from .test_bounds import NETWORKS, RESNET18
 
-HERE = Path(__file__).parent
-BEGIN, END = "<!-- bounds: begin -->", "<!-- bounds: end -->"
+FIGURE = RESULTS.parent / "bounds_scaling.png"
 
 Runs = dict[str, Callable[[], Any]]
 
@@ -42,12 +42,6 @@ def least(runs: Runs, seconds: float = 2.0, most: int = 2000) -> dict[str, float
     return times
 
 
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
-
-
 def shown(seconds: float) -> str:
     """Seconds in the unit that suits them."""
     for unit, factor in (("s", 1), ("ms", 1e3)):
@@ -56,7 +50,7 @@ def shown(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
-def bandwidth() -> list[str]:
+def bandwidth() -> str:
     """The engine against the speed of memory."""
     rows = []
     for threads in sorted({1, bounds.num_threads()}):
@@ -79,7 +73,7 @@ def bandwidth() -> list[str]:
     return table([*head, "one / read (≥ 0.8)", "each / read (≥ 0.5)"], rows)
 
 
-def against_peers() -> list[str]:
+def against_peers() -> str:
     """The engine against other ways, with how many of their channels are wrong."""
     rows = []
     names = [name for name in peers.PEERS if peers.available(name)]
@@ -99,7 +93,7 @@ def against_peers() -> list[str]:
     return table(["layer", "secateur", *names], rows)
 
 
-def removals() -> list[str]:
+def removals() -> str:
     """Profiles against one pass in the same order, and selections."""
     weights = [peers.layer(*s, seed=i).weight for i, s in enumerate(NETWORKS["22 M"])]
     flat = np.concatenate([weight.ravel() for weight in weights])
@@ -132,7 +126,7 @@ def removals() -> list[str]:
     return table(["what", "time", "measure"], rows)
 
 
-def convolutions() -> list[str]:
+def convolutions() -> str:
     """Convolutions of a ResNet-18 and whole networks."""
     rows = []
     for name, (shape, image, stride, padding) in RESNET18.items():
@@ -157,7 +151,7 @@ def convolutions() -> list[str]:
     return table(["layers", "weights", "one range", "range per channel or input"], rows)
 
 
-def scaling() -> list[str]:
+def scaling() -> str:
     """How the cost grows: a figure, log-log, and the slopes over its upper half."""
     curves: dict[str, tuple[list[int], list[float]]] = {}
 
@@ -187,11 +181,11 @@ def scaling() -> list[str]:
         slope = np.polyfit(*logs, 1)[0] if len(sizes) > 1 else float("nan")
         rows.append([name, f"{sizes[0]} … {sizes[-1]}"])
         rows[-1] += [f"{shown(times[0])} … {shown(times[-1])}", f"{slope:.2f}"]
-    lines = table(["grows with", "from … to", "time", "slope"], rows)
+    text = table(["grows with", "from … to", "time", "slope"], rows)
     try:
         import matplotlib
     except ImportError:
-        return [*lines, "(No figure: matplotlib is not installed.)", ""]
+        return f"{text}\n\n(No figure: matplotlib is not installed.)"
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -202,8 +196,8 @@ def scaling() -> list[str]:
     axes.grid(alpha=0.3)
     axes.legend()
     figure.tight_layout()
-    figure.savefig(HERE / "bounds_scaling.png", dpi=120)
-    return [*lines, "![How the cost grows](bounds_scaling.png)", ""]
+    figure.savefig(FIGURE, dpi=120)
+    return f"{text}\n\n![How the cost grows]({FIGURE.name})"
 
 
 def machine() -> str:
@@ -221,12 +215,10 @@ def machine() -> str:
 
 
 def main() -> None:
-    """Measure everything, print it, and put it between the marks in RESULTS.md."""
-    lines = [
+    """Measure everything and write the section of the bound engine in RESULTS.md."""
+    parts = [
         "## Bound engine",
-        "",
         f"{machine()} Least of runs taken in turn; by `python -m benches.bounds_report`.",
-        "",
     ]
     sections = {
         "Against the speed of memory": bandwidth,
@@ -239,17 +231,8 @@ def main() -> None:
     }
     for title, section in sections.items():
         print(f"measuring: {title}", file=sys.stderr)
-        lines += [f"### {title}", "", *section()]
-    text = "\n".join([BEGIN, *lines, END])
-    results = HERE / "RESULTS.md"
-    old = results.read_text() if results.exists() else "# Results\n"
-    if BEGIN in old:
-        start, rest = old.split(BEGIN, 1)
-        new = start + text + rest.split(END, 1)[1]
-    else:
-        new = old.rstrip() + "\n\n" + text + "\n"
-    results.write_text(new)
-    print("\n".join(lines))
+        parts += [f"### {title}", section()]
+    write_section("bounds", "\n\n".join(parts))
 
 
 if __name__ == "__main__":
