@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Certificate:
     """
 
     network: str
-    nodes: tuple[CertifiedNode, ...]
+    nodes: tuple[CertifiedNode, ...] = field(repr=False)
     secateur: str
 
     @classmethod
