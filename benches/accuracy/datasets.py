@@ -31,9 +31,8 @@ class Recipe:
 
     Args:
         hidden: neurons of each hidden layer.
-        epochs: passes over the training samples, for the float network and again for the
-            quantised one.
-        settling_epochs: further ones, under fixed codes.
+        epochs: passes of the float network over the training samples.
+        quantized_epochs: passes of the quantised network, which starts from it.
         batch_size: samples of one step.
         enlarge: (samples, seed) ↦ the samples that are trained on.
         scaled: whether each feature is mapped to [0, 1] by its range in the training samples.
@@ -41,7 +40,7 @@ class Recipe:
 
     hidden: tuple[int, ...]
     epochs: int
-    settling_epochs: int
+    quantized_epochs: int
     batch_size: int
     enlarge: Callable[[Samples, int], Samples] = field(default=lambda samples, seed: samples)
     scaled: bool = False
@@ -116,14 +115,14 @@ def _table(source: Callable[..., tuple[NDArray[np.float64], NDArray[np.int64]]])
 _SOURCES: dict[str, tuple[Callable[[], Samples], Recipe]] = {
     "digits": (
         digits,
-        Recipe((32, 32), 12, 3, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
+        Recipe((32, 32), 12, 15, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
     ),
     "breast cancer": (
         partial(_table, load_breast_cancer),
-        Recipe((32, 32), 40, 10, 64, scaled=True),
+        Recipe((32, 32), 40, 50, 64, scaled=True),
     ),
-    "wine": (partial(_table, load_wine), Recipe((32, 32), 60, 15, 32, scaled=True)),
-    "checkerboard": (checkerboard, Recipe((64, 64), 8, 2, 128)),
+    "wine": (partial(_table, load_wine), Recipe((32, 32), 60, 75, 32, scaled=True)),
+    "checkerboard": (checkerboard, Recipe((64, 64), 8, 10, 128)),
 }
 DATASETS = tuple(_SOURCES)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import brevitas.nn as qnn
 import torch
@@ -27,6 +27,9 @@ LEARNING_RATE = 0.01
 EVERY = 5
 
 
+Settling = Literal["tables", "norms"]
+
+
 @dataclass(frozen=True)
 class Setting:
     """What a method is asked for.
@@ -35,6 +38,8 @@ class Setting:
         dataset, split, seed: see `dataset`; the seed is of the training, too.
         bits: width that accumulators are to fit.
         weight_bits, activation_bits, input_bits: widths of the codes.
+        settle: what is tuned when the codes no longer move: everything that tables absorb, in
+            the last fifth of the epochs, or the statistics of the batch norms alone.
     """
 
     dataset: str
@@ -44,6 +49,7 @@ class Setting:
     weight_bits: int
     activation_bits: int
     input_bits: int
+    settle: Settling = "tables"
 
     @property
     def data(self) -> Dataset:
@@ -70,19 +76,36 @@ def train(
 def finished(model: nn.Module, setting: Setting, pruner: secateur.Pruner | None = None) -> Network:
     """Train a quantised `model` as the recipe says, and return it in integers.
 
-    First the weights with all the rest, then, under codes that no longer move, what tables
+    First the weights with all the rest; then, under codes that no longer move, what tables
     absorb: biases, batch norms and the scales of activations.
     """
-    recipe = setting.data.recipe
-    train(model, setting, recipe.epochs, pruner)
+    epochs = setting.data.recipe.quantized_epochs
+    settling = epochs // 5 if setting.settle == "tables" else 0
+    train(model, setting, epochs - settling, pruner)
     if pruner is not None:
         pruner.finish()
     for module in model.modules():
         if isinstance(module, qnn.QuantLinear):
             module.weight.requires_grad_(False)
             module.weight_quant.requires_grad_(False)
-    train(model, setting, recipe.settling_epochs)
+    if settling:
+        train(model, setting, settling)
+    else:
+        _estimate_norms(model, setting)
     return secateur.freeze(model)
+
+
+def _estimate_norms(model: nn.Module, setting: Setting) -> None:
+    """Give the batch norms the statistics of all samples instead of running averages."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.reset_running_stats()
+            module.momentum = None
+            module.train()
+    with torch.no_grad():
+        for samples in torch.from_numpy(setting.data.train[0]).split(512):
+            model(samples)
+    model.eval()
 
 
 def float_network(setting: Setting) -> nn.Module:

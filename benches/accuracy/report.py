@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benches.accuracy.datasets import DATASETS
 from benches.accuracy.methods import METHODS
-from benches.accuracy.run import BITS, FORMAT, SEEDS, choose, formats, mean, where
+from benches.accuracy.run import BITS, CHOICE, SEEDS, choices, choose, mean, where
 from benches.accuracy.sparsity import without_loss
 from benches.results import table
 from secateur.sweeps import Record, Results
@@ -25,7 +26,7 @@ def section(results: Results, figure: str, more: Sequence[str]) -> str:
     """
     parts = [_INTRODUCTION.format(seeds=len(SEEDS)), f"![accuracy at each width]({figure})"]
     parts += [comparison(results, name) for name in DATASETS]
-    return "\n\n".join([*parts, choices(results), *more])
+    return "\n\n".join([*parts, how_chosen(results), *more])
 
 
 def comparison(results: Results, dataset: str) -> str:
@@ -39,22 +40,24 @@ def comparison(results: Results, dataset: str) -> str:
     return f"**{dataset.capitalize()}**\n\n{table(header, rows)}"
 
 
-def choices(results: Results) -> str:
-    """Return the validation accuracies that the formats on digits were chosen by."""
+def how_chosen(results: Results) -> str:
+    """Return the validation accuracies that the choices on digits were made by."""
     chosen = choose(results, "digits")
     rows = []
     for bits in BITS:
-        for format_ in formats("digits", bits):
-            row = [str(bits), "/".join(map(str, format_))]
-            wanted = dict(zip(FORMAT, format_, strict=True)) | {"bits": bits}
+        for choice in choices("digits", bits):
+            row = [str(bits), _format(choice), choice[-1]]
+            wanted = dict(zip(CHOICE, choice, strict=True)) | {"bits": bits}
             for method in METHODS:
                 records = where(
                     results, dataset="digits", split="validation", method=method, **wanted
                 )
                 text = f"{mean(records, 'accuracy'):.3f}" if records else "not run"
-                row.append(f"**{text}**" if chosen.get((method, bits)) == format_ else text)
+                row.append(f"**{text}**" if chosen.get((method, bits)) == choice else text)
             rows.append(row)
-    return f"{_CHOICES.format(seeds=len(SEEDS))}\n\n{table(['P', 'w/a/in', *METHODS], rows)}"
+    return (
+        f"{_CHOICES.format(seeds=len(SEEDS))}\n\n{table(['P', 'w/a/in', 'tuned', *METHODS], rows)}"
+    )
 
 
 def sparsity_section(means: Mapping[str, Mapping[float, float]]) -> str:
@@ -107,9 +110,9 @@ def draw(results: Results, path: Path) -> None:
 
 
 def _finals(results: Results, dataset: str, method: str, bits: int) -> list[Record]:
-    """Return the reported records; should formats have been chosen anew, those of the last."""
+    """Return the reported records; should the choice have been made anew, those of the last."""
     found = where(results, dataset=dataset, split="test", method=method, bits=bits)
-    return where(found, **{name: found[-1].point[name] for name in FORMAT}) if found else []
+    return where(found, **{name: found[-1].point[name] for name in CHOICE}) if found else []
 
 
 def _cell(records: Sequence[Record], name: str) -> str:
@@ -117,10 +120,13 @@ def _cell(records: Sequence[Record], name: str) -> str:
     if not records:
         return "not run"
     width = max(int(record.values["width"] or 0) for record in records)
-    too_wide = width > records[0].point["bits"]
-    format_ = "/".join(str(records[0].point[name]) for name in FORMAT)
-    needs = "needs " if too_wide else ""
+    needs = "needs " if width > records[0].point["bits"] else ""
+    format_ = _format([records[0].point[name] for name in CHOICE])
     return f"{mean(records, name):.4f} ({needs}{width} bits; {format_})"
+
+
+def _format(choice: Sequence[Any]) -> str:
+    return "/".join(map(str, choice[:3]))
 
 
 def _title(method: str) -> str:
@@ -136,8 +142,10 @@ Every accumulator of every layer, logits included, has to fit P span bits, as pr
 `secateur.analyze` on the final integers. Accuracy is on the held-out 30 %, the same for all; mean
 of {seeds} seeds. In brackets: the proved width of the widest accumulator of any seed, and the bits
 of weights/activations/inputs. All methods start from the same float network and train by the same
-recipe: Adam with one learning rate, as many steps, the same samples. Each has its own
-bits at each P, chosen on validation splits of the training samples.
+recipe: Adam with one learning rate, as many steps, the same samples. When the codes are final,
+what tables absorb is tuned: biases, batch norms and scales of activations in the last fifth of the
+steps, or the statistics of the batch norms alone. This and the bits each method chooses for itself
+at each P, on validation splits of the training samples.
 
 - **secateur `accumulator`**: masks that keep the most saliency under the span budget, selected
   anew every few steps while removed weights go on training.
@@ -148,9 +156,9 @@ bits at each P, chosen on validation splits of the training samples.
   around. The last column is the same network where accumulators are as wide as they need."""
 
 _CHOICES = """\
-**How the formats were chosen.** Accuracy on validation splits of the training samples of digits,
-by networks trained without them, mean of {seeds} splits; bold is what was chosen. Breast cancer and
-wine take the formats of digits; checkerboard chooses its input bits likewise."""
+**How the choices were made.** Accuracy on validation splits of the training samples of digits, by
+networks trained without them, mean of {seeds} splits; bold is what was chosen. The other data sets
+choose likewise, and always tune all that tables absorb."""
 
 _SPARSITY = """\
 **How much can go** (Han et al. 2015: train, prune, retrain; `magnitude` over the whole network).

@@ -16,12 +16,12 @@ from benches.accuracy.sparsity import without_loss
 from secateur.sweeps import Results, sweep
 
 BITS = 6
-FORMAT = (2, 2, 2)
+CHOICE = (2, 2, 2, "tables")
 
 
 def finals():
     """The points of all methods on wine, one seed."""
-    points = run.finals("wine", {(method, BITS): FORMAT for method in METHODS})
+    points = run.finals("wine", {(method, BITS): CHOICE for method in METHODS})
     return [point for point in points if point["seed"] == 0]
 
 
@@ -41,8 +41,14 @@ class TestMethods:
         (ours,) = run.where(results, method="accumulator")
         assert ours.values["accuracy"] == ours.values["unlimited_accuracy"] > 0.8
 
+    def test_fit_it_with_norms_alone_tuned(self):
+        (point,) = (p for p in finals() if p["method"] == "accumulator")
+        values = measure(point | {"settle": "norms"})
+        assert values["width"] <= BITS
+        assert values["accuracy"] > 0.8
+
     def test_wrap_where_they_are_too_wide_and_nowhere_else(self):
-        setting = Setting("wine", "test", 0, BITS, *FORMAT)
+        setting = Setting("wine", "test", 0, BITS, *CHOICE)
         network, x = unpruned(setting), setting.data.held_out[0]
         width = secateur.analyze(network).accumulator_bits
         assert (wrapped(network, x, width) == network.predict(x)).all()
@@ -88,14 +94,14 @@ class TestDatasets:
 class TestChoice:
     def test_is_the_best_on_validation(self):
         points = list(run.candidates("digits"))
-        best = run.formats("digits", 8)[-1]
+        best = run.choices("digits", 8)[-1]
 
         def pretend(point):
-            return {"accuracy": 0.9 if tuple(point[f] for f in run.FORMAT) == best else 0.5}
+            return {"accuracy": 0.9 if tuple(point[f] for f in run.CHOICE) == best else 0.5}
 
         chosen = run.choose(sweep(points, pretend), "digits")
         assert chosen["accumulator", 8] == best
-        assert chosen["accumulator", 4] == run.formats("digits", 4)[0]
+        assert chosen["accumulator", 4] == run.choices("digits", 4)[0]
         assert len(chosen) == len(METHODS) * len(run.BITS)
 
     def test_loses_no_more_than_half_a_point(self):
