@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benches.accuracy.datasets import DATASETS
 from benches.accuracy.methods import METHODS
-from benches.accuracy.run import BITS, CHOICE, SEEDS, choices, choose, mean, where
+from benches.accuracy.run import (
+    BITS,
+    CHOICE,
+    CLOSE,
+    MORE_SEEDS,
+    OURS,
+    SEEDS,
+    choices,
+    choose,
+    mean,
+    of_first_seeds,
+    reported,
+    rivals,
+    where,
+)
 from benches.accuracy.sparsity import without_loss
 from benches.results import table
 from secateur.sweeps import Record, Results
-
-OURS = next(iter(METHODS))
 
 
 def section(results: Results, figure: str, more: Sequence[str]) -> str:
@@ -26,18 +41,31 @@ def section(results: Results, figure: str, more: Sequence[str]) -> str:
     """
     parts = [_INTRODUCTION.format(seeds=len(SEEDS)), f"![accuracy at each width]({figure})"]
     parts += [comparison(results, name) for name in DATASETS]
-    return "\n\n".join([*parts, how_chosen(results), *more])
+    return "\n\n".join([*parts, close_races(results), how_chosen(results), *more])
 
 
 def comparison(results: Results, dataset: str) -> str:
     """Return the table of one data set: held-out accuracy and proved width, method by method."""
     rows = []
     for bits in BITS:
-        finals = {method: _finals(results, dataset, method, bits) for method in METHODS}
+        finals = _finals(results, dataset, bits)
         cells = [_cell(records, "accuracy") for records in finals.values()]
         rows.append([str(bits), *cells, _cell(finals["unpruned"], "unlimited_accuracy")])
     header = ["P", *(_title(method) for method in METHODS), "unpruned, no limit"]
     return f"**{dataset.capitalize()}**\n\n{table(header, rows)}"
+
+
+def close_races(results: Results) -> str:
+    """Return mean accuracies and standard errors over all seeds, where the first do not decide."""
+    methods = [method for method in METHODS if method != "unpruned"]
+    rows = []
+    for dataset, bits in product(DATASETS, BITS):
+        records = rivals(results, dataset, bits)
+        cells = [_mean_and_error(records[m]) if m in records else "" for m in methods]
+        if records:
+            rows.append([dataset, str(bits), *cells])
+    text = _CLOSE_RACES.format(close=100 * CLOSE, seeds=len(SEEDS) + len(MORE_SEEDS))
+    return f"{text}\n\n{table(['data', 'P', *map(_title, methods)], rows)}"
 
 
 def how_chosen(results: Results) -> str:
@@ -97,7 +125,7 @@ def draw(results: Results, path: Path) -> None:
     figure, panels = pyplot.subplots(1, len(DATASETS), figsize=(14, 3.6), layout="constrained")
     for panel, dataset in zip(panels, DATASETS, strict=True):
         for method in METHODS:
-            finals = {bits: _finals(results, dataset, method, bits) for bits in BITS}
+            finals = {bits: _finals(results, dataset, bits)[method] for bits in BITS}
             line = {bits: mean(records, "accuracy") for bits, records in finals.items() if records}
             style = {"linewidth": 2.5, "zorder": 3} if method == OURS else {"linewidth": 1.2}
             panel.plot(*zip(*line.items(), strict=True), "o-", label=_title(method), **style)
@@ -109,10 +137,8 @@ def draw(results: Results, path: Path) -> None:
     pyplot.close(figure)
 
 
-def _finals(results: Results, dataset: str, method: str, bits: int) -> list[Record]:
-    """Return the reported records; should the choice have been made anew, those of the last."""
-    found = where(results, dataset=dataset, split="test", method=method, bits=bits)
-    return where(found, **{name: found[-1].point[name] for name in CHOICE}) if found else []
+def _finals(results: Results, dataset: str, bits: int) -> dict[str, list[Record]]:
+    return {m: of_first_seeds(reported(results, dataset, m, bits)) for m in METHODS}
 
 
 def _cell(records: Sequence[Record], name: str) -> str:
@@ -123,6 +149,11 @@ def _cell(records: Sequence[Record], name: str) -> str:
     needs = "needs " if width > records[0].point["bits"] else ""
     format_ = _format([records[0].point[name] for name in CHOICE])
     return f"{mean(records, name):.4f} ({needs}{width} bits; {format_})"
+
+
+def _mean_and_error(records: Sequence[Record]) -> str:
+    values = np.array([record.values["accuracy"] for record in records])
+    return f"{values.mean():.4f} ± {values.std(ddof=1) / len(values) ** 0.5:.4f}"
 
 
 def _format(choice: Sequence[Any]) -> str:
@@ -154,6 +185,10 @@ at each P, on validation splits of the training samples.
   the trained float network.
 - **unpruned**: no limit in training; where its span exceeds P bits, a P-bit accumulator wraps
   around. The last column is the same network where accumulators are as wide as they need."""
+
+_CLOSE_RACES = """\
+**Where {seeds} seeds are asked.** Methods within {close:g} point of ours in the mean of the first
+seeds: mean of {seeds} seeds ± its standard error, all on the same held-out samples."""
 
 _CHOICES = """\
 **How the choices were made.** Accuracy on validation splits of the training samples of digits, by
