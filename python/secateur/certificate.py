@@ -237,13 +237,13 @@ def _differences(certified: Certificate, found: Certificate) -> Iterator[Differe
 
 
 def _node_differences(certified: CertifiedNode, found: CertifiedNode) -> Iterator[Difference]:
-    for field in fields(CertifiedNode):
-        said, true = getattr(certified, field.name), getattr(found, field.name)
+    for name in (f.name for f in fields(CertifiedNode)):
+        said, true = getattr(certified, name), getattr(found, name)
         if said == true:
             continue
-        if field.name in ("low", "high", "exact") and len(said) == len(true):
+        if name in ("low", "high", "exact") and len(said) == len(true):
             for channel, (a, b) in enumerate(zip(said, true, strict=True)):
                 if a != b:
-                    yield Difference(certified.name, channel, field.name, a, b)
+                    yield Difference(certified.name, channel, name, a, b)
         else:
-            yield Difference(certified.name, None, field.name, said, true)
+            yield Difference(certified.name, None, name, said, true)
