@@ -68,7 +68,8 @@ def fit(
         epochs: passes over the samples.
         batch_size: samples of one step.
         lr: the first learning rate.
-        pruner: its `step` is called after each of the optimiser's. Call its `finish` yourself.
+        pruner: its `step` is called after each of the optimiser's. Call its `finish` yourself;
+            another `fit`, without it, then tunes what tables absorb.
         teacher: a model whose softened outputs are learned as well (Hinton et al., "Distilling
             the Knowledge in a Neural Network", 2015): usually the float network.
         teacher_weight: their part of the loss, 0 to 1.
