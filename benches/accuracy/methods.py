@@ -84,15 +84,20 @@ def finished(model: nn.Module, setting: Setting, pruner: secateur.Pruner | None 
     train(model, setting, epochs - settling, pruner)
     if pruner is not None:
         pruner.finish()
-    for module in model.modules():
-        if isinstance(module, qnn.QuantLinear):
-            module.weight.requires_grad_(False)
-            module.weight_quant.requires_grad_(False)
+    else:
+        _fix_codes(model)
     if settling:
         train(model, setting, settling)
     else:
         _estimate_norms(model, setting)
     return secateur.freeze(model)
+
+
+def _fix_codes(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, qnn.QuantLinear):
+            module.weight.requires_grad_(False)
+            module.weight_quant.requires_grad_(False)
 
 
 def _estimate_norms(model: nn.Module, setting: Setting) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def choices(dataset: str, bits: int) -> tuple[Choice, ...]:
         formats = [(2, 2, 2), (2, 1, 1)]
     else:
         formats = [(2, 2, 2), (3, 2, 2), (2, bits - 4, bits - 4), (3, 3, 3)]
-    settlings = get_args(Settling)[: 2 if dataset == "digits" else 1]
+    settlings: tuple[Settling, ...] = ("tables", "norms") if dataset == "digits" else ("tables",)
     return tuple((*format_, settle) for settle, format_ in product(settlings, formats))
 
 
@@ -74,9 +74,12 @@ def choose(records: Iterable[Record], dataset: str) -> dict[tuple[str, int], Cho
 
 
 def reported(results: Iterable[Record], dataset: str, method: str, bits: int) -> list[Record]:
-    """Return the held-out records of all seeds; should a choice change, those of the last."""
-    found = where(results, dataset=dataset, split="test", method=method, bits=bits)
-    return where(found, **{name: found[-1].point[name] for name in CHOICE}) if found else []
+    """Return the held-out records of all seeds, of what was chosen and of nothing else."""
+    choice = choose(results, dataset).get((method, bits))
+    if choice is None:
+        return []
+    fields = dict(zip(CHOICE, choice, strict=True))
+    return where(results, dataset=dataset, split="test", method=method, bits=bits, **fields)
 
 
 def of_first_seeds(records: Iterable[Record]) -> list[Record]:

@@ -27,18 +27,23 @@ def finals():
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    return sweep(finals(), measure, journal=tmp_path_factory.mktemp("wine") / "journal.jsonl")
+    """Of what was chosen, and of another choice that was reported before."""
+    chosen = [point | {"split": split} for split in ("validation", "test") for point in finals()]
+    another = [point | {"activation_bits": 1} for point in finals()[:1]]
+    journal = tmp_path_factory.mktemp("wine") / "journal.jsonl"
+    return sweep([*chosen, *another], measure, journal=journal)
 
 
 @pytest.mark.slow
 class TestMethods:
     def test_fit_the_accumulator_or_say_how_wide_they_are(self, results):
-        widths = {r.point["method"]: r.values["width"] for r in results}
+        reported = {method: run.reported(results, "wine", method, BITS) for method in METHODS}
+        widths = {method: record.values["width"] for method, (record,) in reported.items()}
         assert widths.pop("unpruned") > BITS
         assert all(width <= BITS for width in widths.values())
 
     def test_learn(self, results):
-        (ours,) = run.where(results, method="accumulator")
+        (ours,) = run.reported(results, "wine", "accumulator", BITS)
         assert ours.values["accuracy"] == ours.values["unlimited_accuracy"] > 0.8
 
     def test_fit_it_with_norms_alone_tuned(self):
@@ -58,7 +63,7 @@ class TestMethods:
 @pytest.mark.slow
 class TestReport:
     def test_shows_accuracy_width_and_format(self, results):
-        (ours,) = run.where(results, method="accumulator")
+        (ours,) = run.reported(results, "wine", "accumulator", BITS)
         text = report.section(results, "figure.png", ["more"])
         assert f"{ours.values['accuracy']:.4f} ({ours.values['width']} bits; 2/2/2)" in text
         assert "not run" in text
