@@ -203,6 +203,8 @@ def _like(layer: Any, weight_quant: type, setting: Setting) -> qnn.QuantLinear:
     with torch.no_grad():
         made.weight.copy_(layer.weight)
         made.bias.copy_(layer.bias)
+    # Scales and norms start from these weights, not from those that it was made with.
+    made.weight_quant.init_tensor_quant()
     return made
 
 

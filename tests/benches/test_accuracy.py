@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import secateur
 
@@ -51,6 +52,16 @@ class TestMethods:
         values = measure(point | {"settle": "norms"})
         assert values["width"] <= BITS
         assert values["accuracy"] > 0.8
+
+    @pytest.mark.parametrize("method", ["A2Q", "A2Q+"])
+    def test_start_from_the_float_network_and_from_nothing_else(self, method):
+        setting = Setting("wine", "test", 0, BITS, *CHOICE)
+        networks = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            networks.append(METHODS[method](setting))
+        for one, other in zip(*(network.layers for network in networks), strict=True):
+            assert (one.codes == other.codes).all()
 
     def test_wrap_where_they_are_too_wide_and_nowhere_else(self):
         setting = Setting("wine", "test", 0, BITS, *CHOICE)
