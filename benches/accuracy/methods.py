@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from typing import Any, Literal
 
 import brevitas.nn as qnn
@@ -182,16 +182,17 @@ def connections(setting: Setting) -> Network:
 def accumulator_aware(setting: Setting, weight_quant: type) -> Network:
     """Return the network with a Brevitas weight quantiser that knows the accumulator's width."""
     model = quantized(setting)
+    widths = chain([setting.input_bits], repeat(setting.activation_bits))
     for name, module in list(model.named_modules()):
         if isinstance(module, qnn.QuantIdentity):
             # The weight quantisers ask the layer's input for its width.
             module.return_quant_tensor = True
         if isinstance(module, qnn.QuantLinear):
-            setattr(model, name, _like(module, weight_quant, setting))
+            setattr(model, name, _like(module, weight_quant, setting, next(widths)))
     return finished(model, setting)
 
 
-def _like(layer: Any, weight_quant: type, setting: Setting) -> qnn.QuantLinear:
+def _like(layer: Any, weight_quant: type, setting: Setting, input_bits: int) -> qnn.QuantLinear:
     made = qnn.QuantLinear(
         layer.in_features,
         layer.out_features,
@@ -203,8 +204,13 @@ def _like(layer: Any, weight_quant: type, setting: Setting) -> qnn.QuantLinear:
     with torch.no_grad():
         made.weight.copy_(layer.weight)
         made.bias.copy_(layer.bias)
-    # Scales and norms start from these weights, not from those that it was made with.
-    made.weight_quant.init_tensor_quant()
+        # Scales and norms start from these weights, not from those that it was made with.
+        made.weight_quant.init_tensor_quant()
+        # No norm starts below its bound: rounded towards zero, such weights have hardly a code
+        # that is not 0, and at 5 and 6 bits they never recover.
+        norm = made.weight_quant.tensor_quant.pre_scaling_impl
+        bound = norm.calc_max_l1_norm(torch.tensor(float(input_bits)), False)
+        norm.value.copy_(torch.maximum(norm.value, norm.scaling_impl.value + bound.log2()))
     return made
 
 

@@ -180,7 +180,8 @@ at each P, on validation splits of the training samples.
 
 - **secateur `accumulator`**: masks that keep the most saliency under the span budget, selected
   anew every few steps while removed weights go on training.
-- **A2Q, A2Q+**: Brevitas's accumulator-aware weight quantisers, as they ship.
+- **A2Q, A2Q+**: Brevitas's accumulator-aware weight quantisers. Where the norms of the weights
+  would start below their bound they start at it, which makes A2Q+ much better at P = 5 and 6.
 - **connections**: Concrete ML's rule, each neuron held to its Ω connections, chosen once, from
   the trained float network.
 - **unpruned**: no limit in training; where its span exceeds P bits, a P-bit accumulator wraps
