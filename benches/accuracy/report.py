@@ -17,6 +17,7 @@ from benches.accuracy.run import (
     CLOSE,
     MORE_SEEDS,
     OURS,
+    RUN_OFF_SEEDS,
     SEEDS,
     choices,
     choose,
@@ -83,9 +84,8 @@ def how_chosen(results: Results) -> str:
                 text = f"{mean(records, 'accuracy'):.3f}" if records else "not run"
                 row.append(f"**{text}**" if chosen.get((method, bits)) == choice else text)
             rows.append(row)
-    return (
-        f"{_CHOICES.format(seeds=len(SEEDS))}\n\n{table(['P', 'w/a/in', 'tuned', *METHODS], rows)}"
-    )
+    text = _CHOICES.format(seeds=len(SEEDS), more=len(RUN_OFF_SEEDS), close=100 * CLOSE)
+    return f"{text}\n\n{table(['P', 'w/a/in', 'tuned', *METHODS], rows)}"
 
 
 def sparsity_section(means: Mapping[str, Mapping[float, float]]) -> str:
@@ -180,8 +180,8 @@ at each P, on validation splits of the training samples.
 
 - **secateur `accumulator`**: masks that keep the most saliency under the span budget, selected
   anew every few steps while removed weights go on training.
-- **A2Q, A2Q+**: Brevitas's accumulator-aware weight quantisers. Where the norms of the weights
-  would start below their bound they start at it, which makes A2Q+ much better at P = 5 and 6.
+- **A2Q, A2Q+**: Brevitas's accumulator-aware weight quantisers. Norms that would start below their
+  bound start at it: as shipped, hardly a code of 2 bits is not 0 at the start.
 - **connections**: Concrete ML's rule, each neuron held to its Ω connections, chosen once, from
   the trained float network.
 - **unpruned**: no limit in training; where its span exceeds P bits, a P-bit accumulator wraps
@@ -193,8 +193,9 @@ seeds: mean of {seeds} seeds ± its standard error, all on the same held-out sam
 
 _CHOICES = """\
 **How the choices were made.** Accuracy on validation splits of the training samples of digits, by
-networks trained without them, mean of {seeds} splits; bold is what was chosen. The other data sets
-choose likewise, and always tune all that tables absorb."""
+networks trained without them: mean of {seeds} splits, and of {more} more for choices within
+{close:g} point of the method's best. Bold is what was chosen. The other data sets choose likewise,
+and always tune all that tables absorb."""
 
 _SPARSITY = """\
 **How much can go** (Han et al. 2015: train, prune, retrain; `magnitude` over the whole network).

@@ -20,6 +20,8 @@ BITS = (4, 5, 6, 7, 8)
 SEEDS = (0, 1, 2)
 #: Further ones for methods whose means over `SEEDS` are closer to ours than `CLOSE`.
 MORE_SEEDS = (3, 4, 5, 6, 7, 8, 9)
+#: Further ones for choices whose means over `SEEDS` are closer to the best than `CLOSE`.
+RUN_OFF_SEEDS = MORE_SEEDS[:3]
 CLOSE = 0.01
 CHOICE = ("weight_bits", "activation_bits", "input_bits", "settle")
 Choice = tuple[int, int, int, Settling]
@@ -62,15 +64,36 @@ def _point(
 
 
 def choose(records: Iterable[Record], dataset: str) -> dict[tuple[str, int], Choice]:
-    """Return (method, P) → the choice of the greatest mean validation accuracy, else the first."""
-    candidates: dict[tuple[str, int], dict[Choice, list[Record]]] = {}
-    for record in where(records, dataset=dataset, split="validation"):
-        by_choice = candidates.setdefault((record.point["method"], record.point["bits"]), {})
-        by_choice.setdefault(tuple(record.point[name] for name in CHOICE), []).append(record)
+    """Return (method, P) → the contender of the greatest mean validation accuracy."""
     return {
-        key: max(by_choice, key=lambda f: mean(by_choice[f], "accuracy"))
-        for key, by_choice in candidates.items()
+        key: max(close, key=lambda choice: mean(close[choice], "accuracy"))
+        for key, close in contenders(records, dataset).items()
     }
+
+
+def contenders(
+    records: Iterable[Record], dataset: str
+) -> dict[tuple[str, int], dict[Choice, list[Record]]]:
+    """Return (method, P) → the choices that are close to the best over the first splits.
+
+    Each comes with its validation records of all splits.
+    """
+    tried: dict[tuple[str, int], dict[Choice, list[Record]]] = {}
+    for record in where(records, dataset=dataset, split="validation"):
+        by_choice = tried.setdefault((record.point["method"], record.point["bits"]), {})
+        by_choice.setdefault(tuple(record.point[name] for name in CHOICE), []).append(record)
+    close = {}
+    for key, by_choice in tried.items():
+        means = {c: mean(of_first_seeds(r), "accuracy") for c, r in by_choice.items()}
+        close[key] = {c: by_choice[c] for c in means if max(means.values()) - means[c] < CLOSE}
+    return close
+
+
+def run_offs(records: Iterable[Record], dataset: str) -> Iterator[dict[str, Any]]:
+    """Yield the points of further splits, where contenders are several."""
+    for seed, close in product(RUN_OFF_SEEDS, contenders(records, dataset).values()):
+        if len(close) > 1:
+            yield from (records[0].point | {"seed": seed} for records in close.values())
 
 
 def reported(results: Iterable[Record], dataset: str, method: str, bits: int) -> list[Record]:
@@ -112,8 +135,10 @@ def run(journal: Path = JOURNAL) -> Results:
     """Return all results, evaluating only what the journal does not hold yet."""
     swept = partial(sweep, evaluate=measure, executor=os.cpu_count(), journal=journal)
     for dataset in DATASETS:
-        results = swept(finals(dataset, choose(swept(candidates(dataset)), dataset)))
-        swept(rematches(results, dataset))
+        swept(candidates(dataset))
+        swept(run_offs(Results.read(journal), dataset))
+        swept(finals(dataset, choose(Results.read(journal), dataset)))
+        swept(rematches(Results.read(journal), dataset))
     return Results.read(journal)
 
 
