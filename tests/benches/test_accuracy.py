@@ -120,6 +120,24 @@ class TestChoice:
         assert chosen["accumulator", 4] == run.choices("digits", 4)[0]
         assert len(chosen) == len(METHODS) * len(run.BITS)
 
+    def test_asks_further_splits_of_close_choices_and_of_no_others(self):
+        best, close, far, *_ = run.choices("digits", 8)
+        first = {best: 0.95, close: 0.945, far: 0.93}
+
+        def pretend(point):
+            choice = tuple(point[f] for f in run.CHOICE)
+            accuracy = first.get(choice, 0.5)
+            # The one that was best at first is the worst on further splits.
+            return {"accuracy": accuracy - 0.1 * (choice == best and point["seed"] > 2)}
+
+        points = [p for p in run.candidates("digits") if p["bits"] == 8]
+        further = list(run.run_offs(sweep(points, pretend), "digits"))
+        assert {tuple(p[f] for f in run.CHOICE) for p in further} == {best, close}
+        assert len(further) == 2 * len(run.RUN_OFF_SEEDS) * len(METHODS)
+        assert all(p["split"] == "validation" and p["seed"] not in run.SEEDS for p in further)
+        chosen = run.choose(sweep([*points, *further], pretend), "digits")
+        assert set(chosen.values()) == {close}
+
     def test_loses_no_more_than_half_a_point(self):
         assert without_loss({0.0: 0.98, 0.5: 0.981, 0.7: 0.9751, 0.8: 0.97, 0.9: 0.99}) == 0.7
 
