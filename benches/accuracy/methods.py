@@ -206,8 +206,8 @@ def _like(layer: Any, weight_quant: type, setting: Setting, input_bits: int) -> 
         made.bias.copy_(layer.bias)
         # Scales and norms start from these weights, not from those that it was made with.
         made.weight_quant.init_tensor_quant()
-        # No norm starts below its bound: rounded towards zero, such weights have hardly a code
-        # that is not 0, and at 5 and 6 bits they never recover.
+        # No norm starts below its bound. As shipped it starts where a channel's greatest weight
+        # is the greatest code; at 2 bits, rounded towards zero, all lesser weights are then 0.
         norm = made.weight_quant.tensor_quant.pre_scaling_impl
         bound = norm.calc_max_l1_norm(torch.tensor(float(input_bits)), False)
         norm.value.copy_(torch.maximum(norm.value, norm.scaling_impl.value + bound.log2()))

@@ -181,7 +181,7 @@ at each P, on validation splits of the training samples.
 - **secateur `accumulator`**: masks that keep the most saliency under the span budget, selected
   anew every few steps while removed weights go on training.
 - **A2Q, A2Q+**: Brevitas's accumulator-aware weight quantisers. Norms that would start below their
-  bound start at it: as shipped, hardly a code of 2 bits is not 0 at the start.
+  bound start at it; as shipped, 2-bit codes of all but a channel's greatest weights start at 0.
 - **connections**: Concrete ML's rule, each neuron held to its Ω connections, chosen once, from
   the trained float network.
 - **unpruned**: no limit in training; where its span exceeds P bits, a P-bit accumulator wraps

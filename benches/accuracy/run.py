@@ -126,8 +126,8 @@ def rivals(results: Iterable[Record], dataset: str, bits: int) -> dict[str, list
 
 def rematches(results: Iterable[Record], dataset: str) -> Iterator[dict[str, Any]]:
     """Yield the points of further seeds."""
-    for bits, seed in product(BITS, MORE_SEEDS):
-        for records in rivals(results, dataset, bits).values():
+    for bits in BITS:
+        for records, seed in product(rivals(results, dataset, bits).values(), MORE_SEEDS):
             yield records[0].point | {"seed": seed}
 
 
