@@ -8,6 +8,7 @@ __all__ = [
     "byte_sum",
     "conv",
     "conv_positions",
+    "fit_scales",
     "fractional_bounds",
     "linear",
     "num_threads",
@@ -56,6 +57,15 @@ def fractional_bounds(
     bits: Any,
     signed: bool,
     bias: Any,
+    mask: Any,
+) -> npt.NDArray[np.float64]: ...
+def fit_scales(
+    weight: Any,
+    start: Any,
+    low: Any,
+    high: Any,
+    bits: int,
+    codes: tuple[int, int],
     mask: Any,
 ) -> npt.NDArray[np.float64]: ...
 def set_num_threads(threads: int) -> None: ...

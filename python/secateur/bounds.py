@@ -18,6 +18,7 @@ __all__ = [
     "RangeTracker",
     "Ranges",
     "conv",
+    "fit_scales",
     "linear",
     "num_threads",
     "partial_sums",
@@ -433,6 +434,58 @@ def selection_gap(
     most = _native.fractional_bounds(codes, weights, low, high, bits, signed, bias, mask)
     kept = np.where(np.asarray(chosen, dtype=np.bool_), weights, 0.0).sum(axis=1)
     return np.asarray(most - kept)
+
+
+def fit_scales(
+    weight: npt.ArrayLike,
+    start: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    bits: int,
+    codes: tuple[int, int],
+    *,
+    mask: npt.ArrayLike | None = None,
+) -> npt.NDArray[np.float64]:
+    """The scales at which the codes that fit their accumulators come nearest to the weights.
+
+    A code c of a channel stands for the weight scale * c. Too fine a scale spends the span on
+    few weights with large codes, too coarse a one leaves it unspent.
+
+    Args:
+        weight: `[out, in]`, finite; taken as float64.
+        start: `[out]`, positive and finite; the scales that the search starts from.
+        low, high: the inputs' ranges, one integer, `[in]`, or `[out, in]` where channels see
+            different inputs (grouped convolutions).
+        bits: 1 to 63, span bits of every accumulator.
+        codes: the least code, -2**20 to 0, and the greatest, 0 to 2**20, of which only one may
+            be 0.
+        mask: bool, `[out, in]`, False where a weight is already gone.
+
+    Returns:
+        float64 `[out]`, positive. At a scale s a channel is as near as the least Σ (w - s * c)²
+        over all its codes with Σ |c|(high - low) <= 2**bits - 1, as the Lagrangian relaxation
+        of that choice has it (Everett 1963): of the last code that fits in part, the part
+        counts. From `start` the search takes steps of 2**(1/8) for as long as they lead nearer,
+        in single precision, from 1/16 of the scale that clips no weight to the largest weight.
+        Weights rounded at that scale need not fit: `select` removes what is too much. A
+        channel that has no weight for which there is a code keeps its scale.
+
+    Raises:
+        DtypeError, ShapeError, EmptyRangeError: as in `linear`.
+        BitsError: bits outside 1 to 63.
+        ArgumentError: codes that are no such pair.
+        NotFiniteError: a weight that is NaN or above 1e300 in magnitude, or a scale that is not
+            positive and finite; it names the channel.
+
+    >>> import numpy as np
+    >>> weight = np.array([[0.9, -0.8, 0.5, 0.4, 0.1]])
+    >>> scales = fit_scales(weight, [0.3], 0, 3, bits=4, codes=(-3, 3))
+    >>> scales.round(1)  # 15 // 3 units: at 0.3 they would go to two weights
+    array([0.5])
+    """
+    weights = np.asarray(weight, dtype=np.float64)
+    starts = np.asarray(start, dtype=np.float64)
+    return _native.fit_scales(weights, starts, low, high, bits, codes, mask)
 
 
 def set_num_threads(threads: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from secateur import bounds
 from secateur.errors import InfeasibleError, SelectionLimitError
@@ -25,6 +26,14 @@ class AccumulatorOptions:
     budget: Budget = field(
         default="span",
         metadata={"doc": "span: a free offset before the lookup; signed: two's complement"},
+    )
+
+    scales: Literal["fitted", "learned"] = field(
+        default="fitted",
+        metadata={
+            "doc": "while training: of the weights, fitted to the span before every selection; "
+            "or as the quantiser learns them"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -55,17 +64,12 @@ def apply(problem: PruningProblem, options: AccumulatorOptions) -> Masks:
 
 def _select(layer: PrunableLayer, scores: Floats, bits: int, budget: Budget) -> Mask:
     rows = len(layer.codes)
-    # One range per input where all channels share it, which the engine takes without a copy.
-    low, high = (
-        side.reshape(-1) if layer.groups == 1 else layer.spread(side).reshape(rows, -1)
-        for side in (layer.low, layer.high)
-    )
     try:
         kept = bounds.select(
             layer.codes.reshape(rows, -1),
             scores.reshape(rows, -1),
-            low,
-            high,
+            layer.per_row(layer.low),
+            layer.per_row(layer.high),
             bits,
             budget=budget,
             bias=layer.bias,
@@ -74,6 +78,21 @@ def _select(layer: PrunableLayer, scores: Floats, bits: int, budget: Budget) -> 
     except (InfeasibleError, SelectionLimitError) as error:
         raise error.at_layer(layer.name) from None
     return kept.reshape(layer.shape)
+
+
+def fitted_scales(layer: PrunableLayer, start: Floats, bits: int, codes: tuple[int, int]) -> Floats:
+    """Return the scales, float64 [out], that suit a layer's weights and `bits` span bits best.
+
+    Args:
+        layer: what is to be pruned; its codes do not matter.
+        start: positive [out]; the scales of the moment.
+        bits: span bits.
+        codes: the least and the greatest.
+    """
+    rows = len(layer.weight)
+    weight, mask = layer.weight.reshape(rows, -1), layer.mask.reshape(rows, -1)
+    low, high = layer.per_row(layer.low), layer.per_row(layer.high)
+    return bounds.fit_scales(weight, start, low, high, bits, codes, mask=None if mask.all() else mask)
 
 
 ACCUMULATOR = StrategySpec(

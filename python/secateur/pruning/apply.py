@@ -228,19 +228,8 @@ def prove(step: Step, problem: PruningProblem) -> None:
         BrokenPromiseError: an accumulator is wider than promised; names layer and channel.
         SpecificationError, StrategyFailedError: the promise itself is ill-made.
     """
-    promised = _contained(step, step.spec.promises.accumulator_bits, step.options)
-    if promised is None:
-        return
-    if not isinstance(promised, Mapping):
-        promised = {layer.name: promised for layer in problem.layers}
     budget = _contained(step, step.spec.promises.budget, step.options)
-    for name, bits in promised.items():
-        if not isinstance(bits, int):
-            raise SpecificationError(
-                f"strategy {step} promises {bits!r} bits for layer {name!r}, expected an integer",
-                name=step.spec.name,
-                argument="promises",
-            )
+    for name, bits in promised_bits(step, problem).items():
         ranges = problem[name].ranges()
         widths = ranges.bits(budget)
         over = np.flatnonzero(widths > bits)
@@ -259,3 +248,24 @@ def prove(step: Step, problem: PruningProblem) -> None:
                 bits=int(widths[worst]),
                 promised_bits=bits,
             )
+
+
+def promised_bits(step: Step, problem: PruningProblem) -> Mapping[str, int]:
+    """Return layer name → the width that `step` promises its accumulators, where it does.
+
+    Raises:
+        SpecificationError, StrategyFailedError: the promise itself is ill-made.
+    """
+    promised = _contained(step, step.spec.promises.accumulator_bits, step.options)
+    if promised is None:
+        return {}
+    if not isinstance(promised, Mapping):
+        promised = {layer.name: promised for layer in problem.layers}
+    for name, bits in promised.items():
+        if not isinstance(bits, int):
+            raise SpecificationError(
+                f"strategy {step} promises {bits!r} bits for layer {name!r}, expected an integer",
+                name=step.spec.name,
+                argument="promises",
+            )
+    return promised

@@ -191,6 +191,15 @@ class PrunableLayer:
         rows = np.repeat(per_tap, len(self.weight) // self.groups, axis=0)
         return rows.reshape(self.shape)
 
+    def per_row(self, per_tap: NDArray[Any]) -> NDArray[Any]:
+        """Return `per_tap` as the engine takes it for the weights in rows.
+
+        [in · taps] where all channels share it, which is no copy; else [out, in / groups · taps].
+        """
+        if self.groups == 1:
+            return per_tap.reshape(-1)
+        return self.spread(per_tap).reshape(len(self.weight), -1)
+
     @property
     def blocks(self) -> Iterator[tuple[slice, Integers, Integers]]:
         """The rows of every group with the ranges that they share, int64 [in / groups · taps]."""

@@ -17,16 +17,32 @@ from secateur.analysis import NodeRange, analyze, propagate
 from secateur.errors import BrokenPromiseError, ScheduleError
 from secateur.network import Network
 from secateur.operations import Affine, Lookup, Shape
-from secateur.pruning.apply import Step, Strategy, apply_strategy, prove, steps_of
+from secateur.pruning.accumulator import fitted_scales
+from secateur.pruning.apply import (
+    Step,
+    Strategy,
+    apply_strategy,
+    promised_bits,
+    prove,
+    steps_of,
+)
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
 from secateur.pruning.prune import layer_of, problem_of
 from secateur.pruning.schedule import Reselect, Schedule
+from secateur.pruning.strategy import StrategySpec
 from secateur.quantization.freeze import freeze, read
-from secateur.quantization.quantizers import codes_if_kept, fix_codes
+from secateur.quantization.quantizers import (
+    codes_if_kept,
+    fix_codes,
+    learned_scale,
+    set_scales,
+    settable_codes,
+)
 from secateur.quantization.trace import evaluating
 from secateur.ranges import Ranges
 
+Link = tuple[StrategySpec, dict[str, Any]]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -142,12 +158,14 @@ class Pruner:
         """Select the masks of the moment now, `fraction` of the way to the target; return them.
 
         Options called `sparsity` and `bits` go that far: from 0, and from the width that no
-        mask needs. Others are what they are.
+        mask needs. Others are what they are. Where the first strategy with an option called
+        `scales` has it "fitted", the scales of learned quantisers are fitted to the span that
+        it promises first (`bounds.fit_scales`).
         """
         progress = self._progress()
         problem = self._problem(self._allowed)
         chain = [(s.spec, _options_at(s, fraction, problem)) for s in self._steps]
-        masks = apply_strategy(problem, chain)
+        masks = apply_strategy(self._fitted(problem, chain), chain)
         self._set(masks)
         progress[1] = int(fraction == 1.0)
         return masks
@@ -171,7 +189,9 @@ class Pruner:
         complete = self.complete
         problem = self._problem(self.masks if complete else self._allowed)
         if not complete or not _keeps_promises(self._steps, problem):
-            self._set(apply_strategy(problem, [(s.spec, _options_of(s)) for s in self._steps]))
+            chain = [(s.spec, _options_of(s)) for s in self._steps]
+            problem = self._fitted(problem, chain)
+            self._set(apply_strategy(problem, chain))
         masks = self.masks
         for module, name in {x.module: name for name, x in self._layers.items()}.items():
             kept = np.where(masks[name], problem[name].codes, 0)
@@ -200,6 +220,34 @@ class Pruner:
             joint[x.module] = masks[name] & joint.get(x.module, masks[name])
         for module, mask in joint.items():
             module.weight_mask.copy_(torch.from_numpy(mask.view(np.uint8)))
+
+    def _fitted(self, problem: PruningProblem, chain: Sequence[Link]) -> PruningProblem:
+        """Return `problem` with the codes at scales that fit, if a strategy asks for them."""
+        steps = steps_of(chain, {})
+        asked = [getattr(step.options, "scales", None) == "fitted" for step in steps]
+        if True not in asked:
+            return problem
+        first = asked.index(True)
+        step, before = steps[first], chain[:first]
+        seen = problem.with_masks(apply_strategy(problem, before)) if before else problem
+        scales: dict[Any, Floats] = {}
+        for name, bits in promised_bits(step, problem).items():
+            module = self._layers[seen[name].name].module
+            codes = settable_codes(module)
+            if codes and step.spec.promises.budget(step.options) == "span":
+                now = learned_scale(module).double().cpu().numpy().reshape(-1)
+                fitted = fitted_scales(seen[name], now, bits, codes)
+                # A module that is called twice has one scale for both.
+                scales[module] = np.maximum(fitted, scales.get(module, 0.0))
+        for module, fitted in scales.items():
+            set_scales(module, fitted)
+        layers = (
+            replace(layer, codes=codes_if_kept(layer.name, x.module, x.source))
+            if (x := self._layers[layer.name]).module in scales
+            else layer
+            for layer in problem.layers
+        )
+        return replace(problem, layers=tuple(layers))
 
     def _problem(self, masks: Masks) -> PruningProblem:
         """What the strategy sees: the weights of the moment, and of `masks` what may stay."""

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from brevitas.core.function_wrapper import RoundSte
 from brevitas.core.quant import IntQuant, RescalingIntQuant
+from brevitas.core.restrict_val import LogFloatRestrictValue
+from brevitas.core.scaling import ParameterScaling
 from brevitas.inject.enum import RestrictValueType, ScalingImplType
 from brevitas.quant import (
     Int8ActPerTensorFloatMinMaxInit,
@@ -158,8 +160,7 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
     with torch.no_grad():
         if _only_rounds(quantizer):
             # Kept weights are no exception then, and need not go through the quantiser.
-            bits = quantizer.msb_clamp_bit_width_impl()
-            scale = quantizer.scaling_impl(layer.weight, quantizer.int_scaling_impl(bits))
+            bits, scale = quantizer.msb_clamp_bit_width_impl(), learned_scale(layer)
             zero = quantizer.zero_point_impl(layer.weight, scale, bits)
             return _integers(_back(name, layer, scale, zero, bits))
         quantized = _quantized(name, layer, source)
@@ -186,6 +187,48 @@ def _back(
     check_finite(name, "weight", units)
     # In Brevitas's order, which makes its codes to the last tie.
     return units.add_(zero_point).round_().clamp_(low, high).sub_(zero_point)
+
+
+def settable_codes(layer: Any) -> tuple[int, int] | None:
+    """Return the least and the greatest code of a layer whose scales `set_scales` can set.
+
+    None for every other: its scales follow from statistics or from further parameters, are
+    not learned as logarithms, or are not one for each output channel.
+    """
+    quantizer = layer.weight_quant.tensor_quant
+    scaling: Any = getattr(quantizer, "scaling_impl", None)
+    if not (
+        _only_rounds(quantizer)
+        and type(scaling) is ParameterScaling
+        and type(scaling.restrict_clamp_scaling.restrict_value_impl) is LogFloatRestrictValue
+        and scaling.value.numel() == len(layer.weight)
+    ):
+        return None
+    bits = int(quantizer.msb_clamp_bit_width_impl())
+    quant = layer.weight_quant
+    return _code_range(bits, bool(quant.is_signed), bool(quant.is_narrow_range))
+
+
+def learned_scale(layer: Any) -> torch.Tensor:
+    """Return the scales of a layer whose quantiser only rounds, without quantising its weight."""
+    quantizer = layer.weight_quant.tensor_quant
+    scale: torch.Tensor = quantizer.scaling_impl(
+        layer.weight, quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl())
+    )
+    return scale.detach()
+
+
+def set_scales(layer: Any, scales: NDArray[np.float64]) -> None:
+    """Give every output channel of a layer of which `settable_codes` knows a scale.
+
+    Args:
+        layer: a Brevitas layer.
+        scales: positive [out].
+    """
+    value = layer.weight_quant.tensor_quant.scaling_impl.value
+    with torch.no_grad():
+        now = learned_scale(layer)
+        value.add_((torch.as_tensor(scales).to(value).reshape(now.shape) / now).log2_())
 
 
 def fix_codes(layer: Any, codes: NDArray[Any], scale: torch.Tensor) -> None:

@@ -51,6 +51,24 @@ pub enum Error {
         /// Largest permitted width.
         highest: i64,
     },
+    /// A weight that has no code.
+    #[error("weight[{channel}, {input}] is {value}; weights must be finite and at most 1e300")]
+    Weight {
+        /// Output channel.
+        channel: usize,
+        /// Input.
+        input: usize,
+        /// The value found.
+        value: f64,
+    },
+    /// A scale that no code can have.
+    #[error("the scale of channel {channel} is {value}; scales must be positive and finite")]
+    Scale {
+        /// Output channel.
+        channel: usize,
+        /// The value found.
+        value: f64,
+    },
     /// A saliency that is negative, infinite or not a number.
     #[error("saliency[{channel}, {input}] is {value}; saliencies must be finite and not negative")]
     Saliency {

@@ -14,6 +14,7 @@ mod linear;
 mod prefix;
 mod profile;
 mod ranges;
+pub mod rounding;
 mod rows;
 pub mod select;
 mod table;

@@ -63,6 +63,14 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
             facts.set_item("lowest", lowest)?;
             facts.set_item("highest", highest)
         }),
+        Error::Weight { channel, .. } => exception(py, "NotFiniteError", message, |facts| {
+            facts.set_item("argument", "weight")?;
+            facts.set_item("channel", channel)
+        }),
+        Error::Scale { channel, .. } => exception(py, "NotFiniteError", message, |facts| {
+            facts.set_item("argument", "start")?;
+            facts.set_item("channel", channel)
+        }),
         Error::Saliency {
             channel,
             input,

@@ -7,6 +7,7 @@ mod bounds;
 mod convolution;
 mod errors;
 mod removal;
+mod rounding;
 mod selection;
 
 use pyo3::prelude::*;
@@ -22,6 +23,8 @@ mod _native {
     use super::convolution::{conv, conv_positions};
     #[pymodule_export]
     use super::removal::{RangeTracker, profile, profile_network};
+    #[pymodule_export]
+    use super::rounding::fit_scales;
     #[pymodule_export]
     use super::selection::{fractional_bounds, select};
 }

@@ -72,7 +72,10 @@ impl<'py> Request<'py> {
 }
 
 /// Ranges for all channels alike, or `[out, in]` of them.
-fn rows_of_inputs(low: &Bound<'_, PyAny>, high: &Bound<'_, PyAny>) -> PyResult<Vec<InputRanges>> {
+pub fn rows_of_inputs(
+    low: &Bound<'_, PyAny>,
+    high: &Bound<'_, PyAny>,
+) -> PyResult<Vec<InputRanges>> {
     let py = low.py();
     let (lows, highs) = (Integers::read(low, "low")?, Integers::read(high, "high")?);
     if lows.shape().len() < 2 && highs.shape().len() < 2 {
