@@ -179,7 +179,8 @@ steps, or the statistics of the batch norms alone. This and the bits each method
 at each P, on validation splits of the training samples.
 
 - **secateur `accumulator`**: masks that keep the most saliency under the span budget, selected
-  anew every few steps while removed weights go on training.
+  anew every few steps while removed weights go on training, each time after the scales of the
+  weights have been fitted to the budget.
 - **A2Q, A2Q+**: Brevitas's accumulator-aware weight quantisers. Norms that would start below their
   bound start at it; as shipped, 2-bit codes of all but a channel's greatest weights start at 0.
 - **connections**: Concrete ML's rule, each neuron held to its Ω connections, chosen once, from

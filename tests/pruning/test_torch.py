@@ -19,6 +19,8 @@ from secateur.errors import (
     UnfinishedModelError,
     UnknownStrategyError,
 )
+from secateur.pruning.accumulator import fitted_scales
+from secateur.pruning.apply import apply_strategy
 from secateur.pruning.schedule import Gradual, Iterative, OneShot, Reselect
 from secateur.pruning.strategy import Promise, StrategySpec
 from secateur.pruning.torch import Pruner
@@ -143,7 +145,7 @@ class TestFinish:
 
     def test_removes_more_where_fixed_masks_no_longer_fit(self):
         model = classifier()
-        pruner = Pruner(model, "accumulator", bits=4, schedule=OneShot())
+        pruner = Pruner(model, "accumulator", bits=4, scales="learned", schedule=OneShot())
         train(model, 1, pruner)
         selected = {name: mask.copy() for name, mask in pruner.masks.items()}
         with torch.no_grad():
@@ -215,6 +217,100 @@ class TestFinish:
         pruner = Pruner(classifier(), keep_all)
         with pytest.raises(BrokenPromiseError, match="promised 2 span bits"):
             pruner.finish()
+
+
+def scales(model):
+    """The weight scales of every layer, by name."""
+    layers = ((n, m) for n, m in model.named_modules() if hasattr(m, "weight_quant"))
+    return {name: layer.weight_quant.scale().detach().clone() for name, layer in layers}
+
+
+def energy(model, pruner):
+    """What the codes of the moment keep of each layer's squares."""
+    problem = pruner._problem(pruner.masks)
+    kept = {}
+    for x in problem.layers:
+        scale = scales(model)[x.name.split(".")[0]].double().numpy()
+        lost = x.weight - scale * x.codes * x.mask
+        kept[x.name] = (x.weight**2 - lost**2).sum()
+    return kept
+
+
+class TestScales:
+    """The scales of weights follow the budget, where the strategy asks for it."""
+
+    @pytest.mark.parametrize("bits", [3, 4, 5])
+    def test_keep_more_of_the_weights_than_learned_ones(self, bits):
+        kept = {}
+        for how in ("fitted", "learned"):
+            model = classifier()
+            pruner = Pruner(model, "accumulator", bits=bits, scales=how)
+            pruner.select()
+            kept[how] = energy(model, pruner)
+        assert all(kept["fitted"][name] > kept["learned"][name] for name in kept["fitted"])
+
+    def test_are_left_alone_by_every_other_strategy(self):
+        for strategy, options in (
+            ("accumulator", {"bits": 4, "scales": "learned"}),
+            ("accumulator", {"bits": 4, "budget": "signed"}),
+            ("l1-ball", {"bits": 4}),
+            ("magnitude", {"sparsity": 0.5}),
+        ):
+            model = classifier()
+            before = scales(model)
+            Pruner(model, strategy, **options).select()
+            assert all(torch.equal(before[name], scale) for name, scale in scales(model).items())
+
+    def test_are_fitted_to_what_earlier_strategies_keep(self):
+        alone, chained = classifier(), classifier()
+        Pruner(alone, "accumulator", bits=4).select()
+        pruner = Pruner(chained, [("magnitude", {"sparsity": 0.9}), ("accumulator", {"bits": 4})])
+        pruner.select()
+        finer = scales(chained)["0"] < scales(alone)["0"]
+        assert finer.float().mean() > 0.5
+        assert sparsity(pruner.masks) >= 0.9
+
+    def test_are_fitted_for_the_layers_that_are_promised_a_width(self):
+        model = classifier()
+        before = scales(model)
+        Pruner(model, "accumulator", bits={"3": 3}).select()
+        changed = {name for name, s in scales(model).items() if not torch.equal(before[name], s)}
+        assert changed == {"3"}
+
+    def test_that_a_quantiser_takes_from_statistics_stay_its_own(self):
+        options = {"weight_quant": Int8WeightPerChannelFloat, "weight_bit_width": 4}
+        model = nn.Sequential(qnn.QuantIdentity(bit_width=3), qnn.QuantLinear(12, 4, **options))
+        pruner = Pruner(model, "accumulator", bits=5, input_shape=(12,))
+        pruner.select()
+        pruner.finish()
+        assert max(widths(model, input_shape=(12,))) <= 5
+
+    def test_of_a_layer_that_is_called_twice_are_the_coarser_of_both(self):
+        torch.manual_seed(0)
+        model = quantize(ConvNet(), 3, 2, X)
+        pruner = Pruner(model, [("random", {"sparsity": 0.6}), ("accumulator", {"bits": 5})])
+        before = scales(model)["body"]
+        problem = pruner._problem(pruner.masks)
+        random = apply_strategy(problem, "random", sparsity=0.6)
+        calls = [
+            fitted_scales(problem.with_masks(random)[name], before.flatten().numpy(), 5, (-3, 3))
+            for name in ("body", "body.2")
+        ]
+        assert (calls[0] != calls[1]).any()
+        pruner.select()
+        after = scales(model)["body"].flatten()
+        assert after.tolist() == pytest.approx(np.maximum(*calls), rel=1e-6)
+
+    def test_are_fitted_again_where_the_last_codes_do_not_fit(self):
+        model = classifier()
+        pruner = Pruner(model, "accumulator", bits=4, schedule=OneShot())
+        train(model, 1, pruner)
+        before = scales(model)
+        with torch.no_grad():
+            model.get_submodule("3").weight_orig *= 8
+        pruner.finish()
+        assert (scales(model)["3"] > 4 * before["3"]).float().mean() > 0.9
+        assert max(widths(model)) <= 4
 
 
 class TestMasks:

@@ -18,7 +18,14 @@ from torch import nn
 from torch.nn.utils import prune
 
 from secateur.errors import NotFiniteError
-from secateur.quantization.quantizers import codes_if_kept, quantized_layer, quantized_weight
+from secateur.quantization.quantizers import (
+    codes_if_kept,
+    learned_scale,
+    quantized_layer,
+    quantized_weight,
+    set_scales,
+    settable_codes,
+)
 from secateur.tables import Quantize
 
 SOURCE = Quantize(0.1, 0, 15)
@@ -86,3 +93,27 @@ class TestCodesIfKept:
         with torch.no_grad():
             layer.weight_orig.fill_(1e37)
         assert (codes_if_kept("fc", layer, SOURCE) == 3).all()
+
+
+class TestScales:
+    @pytest.mark.parametrize(("bits", "codes"), [(1, (-1, 0)), (2, (-1, 1)), (4, (-7, 7))])
+    def test_of_our_layers_can_be_set(self, bits, codes):
+        layer = ours(bits)
+        assert settable_codes(layer) == codes
+        wanted = torch.linspace(0.01, 3.0, 20, dtype=torch.float64).numpy()
+        set_scales(layer, wanted)
+        assert learned_scale(layer).flatten().tolist() == pytest.approx(wanted, rel=1e-6)
+        assert torch.equal(learned_scale(layer), layer.weight_quant.scale())
+        assert layer.weight_quant.tensor_quant.scaling_impl.value.requires_grad
+
+    @pytest.mark.parametrize(
+        "quantizer",
+        [
+            Int8WeightPerChannelFloat,
+            Int8WeightPerTensorFixedPoint,
+            ShiftedUint8WeightPerChannelFloat,
+            Int8AccumulatorAwareZeroCenterWeightQuant,
+        ],
+    )
+    def test_that_follow_from_something_else_cannot(self, quantizer):
+        assert settable_codes(theirs(quantizer, 4)) is None

@@ -1,4 +1,8 @@
-"""Accumulator pruning: the most saliency that provably fits P bits, channel by channel."""
+"""Accumulator pruning: the most saliency that provably fits P bits, channel by channel.
+
+While a model trains, the scales of its weights follow the budget, too: at a scale that suits
+only unlimited weights, a few large codes use it up.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +96,9 @@ def fitted_scales(layer: PrunableLayer, start: Floats, bits: int, codes: tuple[i
     rows = len(layer.weight)
     weight, mask = layer.weight.reshape(rows, -1), layer.mask.reshape(rows, -1)
     low, high = layer.per_row(layer.low), layer.per_row(layer.high)
-    return bounds.fit_scales(weight, start, low, high, bits, codes, mask=None if mask.all() else mask)
+    return bounds.fit_scales(
+        weight, start, low, high, bits, codes, mask=None if mask.all() else mask
+    )
 
 
 ACCUMULATOR = StrategySpec(

@@ -158,9 +158,9 @@ class Pruner:
         """Select the masks of the moment now, `fraction` of the way to the target; return them.
 
         Options called `sparsity` and `bits` go that far: from 0, and from the width that no
-        mask needs. Others are what they are. Where the first strategy with an option called
-        `scales` has it "fitted", the scales of learned quantisers are fitted to the span that
-        it promises first (`bounds.fit_scales`).
+        mask needs. Others are what they are. A strategy whose option `scales` is "fitted" has
+        the learned weight scales fitted to the span that it promises before it selects
+        (`bounds.fit_scales`); in a chain the first such strategy.
         """
         progress = self._progress()
         problem = self._problem(self._allowed)
@@ -173,9 +173,10 @@ class Pruner:
     def finish(self) -> Masks:
         """Fix the final codes, prove them, and take masks and pruner off the model.
 
-        Scales may have moved since the last selection, and with them the codes; the proof is
-        of the codes that the model ends with. Where the last masks no longer keep to the
-        strategy's promise on these, more weights go until they do. Each layer's weight is
+        Weights and scales may have moved since the last selection, and with them the codes; the
+        proof is of the codes that the model ends with. Where the last masks no longer keep to
+        the strategy's promise on these, more weights go until they do, after scales that are
+        fitted have been fitted again. Each layer's weight is
         then exactly codes · scale, and no longer trains. What tables absorb does: biases,
         batch norms and the scales of activations may be tuned further, and no accumulator's
         span budget is exceeded by it.
