@@ -35,8 +35,8 @@ class AccumulatorOptions:
     scales: Literal["fitted", "learned"] = field(
         default="fitted",
         metadata={
-            "doc": "while training: of the weights, fitted to the span before every selection; "
-            "or as the quantiser learns them"
+            "doc": "those of the weights in training: fitted to the span before every "
+            "selection; or as the quantiser learns them"
         },
     )
 
