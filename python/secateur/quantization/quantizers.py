@@ -292,7 +292,8 @@ def _code_range(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
 
 def _integers(codes: torch.Tensor) -> NDArray[Any]:
     """Return whole floats in the smallest signed integer type that holds them."""
-    reach = float(codes.abs().max()) if codes.numel() else 0.0
+    ends = codes.aminmax() if codes.numel() else (0.0, 0.0)
+    reach = max(-float(ends[0]), float(ends[1]))
     kinds = (torch.int8, torch.int16, torch.int32, torch.int64)
     kind = next(k for k in kinds if reach <= torch.iinfo(k).max)
     integers: NDArray[Any] = codes.to(kind).cpu().numpy()

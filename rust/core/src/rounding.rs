@@ -88,6 +88,13 @@ pub fn fit_scales(rounding: &Rounding<'_>) -> Result<Vec<f64>> {
     })
 }
 
+/// What a unit of each code costs, as part of the budget.
+struct Costs {
+    each: Vec<f32>,
+    /// The least that is not 0.
+    least: f32,
+}
+
 /// The weights of one channel.
 ///
 /// Single precision will do: nothing is proved by scales.
@@ -96,25 +103,27 @@ struct Channel<'a> {
     weights: Vec<f32>,
     /// The largest magnitude of each code.
     limits: Vec<f32>,
-    /// What a unit of each code costs, as part of the budget.
-    costs: &'a [f32],
+    costs: &'a Costs,
     /// The largest magnitude of a weight that can have a code other than 0.
     unit: f64,
     start: f64,
 }
 
 impl Rounding<'_> {
-    /// What a unit of each code costs, as part of the budget.
-    fn costs(&self, inputs: &InputRanges) -> Vec<f32> {
+    fn costs(&self, inputs: &InputRanges) -> Costs {
         let budget = (u64::MAX >> (64 - self.bits)) as f64;
         let cost = |(low, high): (i64, i64)| ((high as f64 - low as f64) / budget) as f32;
-        (0..self.weight.ncols())
-            .map(|input| cost(inputs.at(input)))
-            .collect()
+        let inputs = (0..self.weight.ncols()).map(|input| inputs.at(input));
+        let each: Vec<f32> = inputs.map(cost).collect();
+        let positive = each.iter().copied().filter(|cost| *cost > 0.0);
+        Costs {
+            least: positive.fold(f32::MAX, f32::min),
+            each,
+        }
     }
 
     #[inline(always)]
-    fn read<'a>(&self, channel: usize, costs: &'a [f32]) -> Channel<'a> {
+    fn read<'a>(&self, channel: usize, costs: &'a Costs) -> Channel<'a> {
         let (negative, positive) = (-self.codes.0 as f32, self.codes.1 as f32);
         let row = self.weight.row(channel);
         // A loop over a view is not vectorised: it minds strides.
@@ -221,22 +230,21 @@ impl Rounding<'_> {
 
 #[inline(always)]
 fn largest(magnitudes: &[f64]) -> f64 {
-    // A loop over `f64::max` is not vectorised: it minds NaN.
-    let larger = |a: f64, b: f64| if b > a { b } else { a };
     let (chunks, rest) = magnitudes.as_chunks::<LANES>();
     let mut lanes = [0.0; LANES];
     for chunk in chunks {
         for (lane, magnitude) in lanes.iter_mut().zip(chunk) {
-            *lane = larger(*lane, *magnitude);
+            // A loop over `max` is not vectorised: it minds NaN.
+            *lane = if magnitude > lane { *magnitude } else { *lane };
         }
     }
-    lanes.iter().chain(rest).fold(0.0, |a, b| larger(a, *b))
+    lanes.iter().chain(rest).copied().fold(0.0, f64::max)
 }
 
 struct Fit<'a, 'b> {
     rounding: &'a Rounding<'b>,
     channel: usize,
-    costs: &'a [f32],
+    costs: &'a Costs,
 }
 
 impl NullaryFnOnce for Fit<'_, '_> {
@@ -259,10 +267,10 @@ impl Channel<'_> {
             return self.start;
         }
         let (finest, coarsest) = (1.0 / reach / FINEST, 1.0);
-        let mut best = ((self.start / self.unit) as f32).clamp(finest, coarsest);
+        let start = ((self.start / self.unit) as f32).clamp(finest, coarsest);
+        let mut best = start;
         let mut most = self.gain(best);
         for step in [STEP, 1.0 / STEP] {
-            let before = best;
             while (finest..=coarsest).contains(&(best * step)) {
                 let gain = self.gain(best * step);
                 if gain <= most {
@@ -270,7 +278,7 @@ impl Channel<'_> {
                 }
                 (best, most) = (best * step, gain);
             }
-            if best != before {
+            if best != start {
                 break;
             }
         }
@@ -287,12 +295,11 @@ impl Channel<'_> {
         let mut low = self.at_price(scale, 0.0);
         let mut least = low.gain;
         if low.slope < 0.0 {
-            let worth = self.weights.iter().zip(self.costs);
-            let worth = worth.filter(|(_, cost)| **cost > 0.0);
-            let highest = worth.fold(0.0, |high: f32, (w, cost)| high.max(w / cost)) / scale;
+            // Too dear for any code that costs something.
+            let price = 1.0 / self.costs.least / scale;
             let mut high = Priced {
-                price: highest,
-                gain: 2.0 * highest,
+                price,
+                gain: 2.0 * price,
                 slope: 2.0,
             };
             for _ in 0..MOST_PRICES {
@@ -317,19 +324,14 @@ impl Channel<'_> {
     #[inline(always)]
     fn at_price(&self, scale: f32, price: f32) -> Priced {
         let fineness = 1.0 / scale;
-        let term = |weight: f32, cost: f32, limit: f32| {
-            let units = weight * fineness - price * cost;
-            // A loop over `clamp` is not vectorised: it may panic.
-            let code = units.round_ties_even().max(0.0).min(limit);
-            (code * (2.0 * units - code), code * cost)
-        };
         let (weights, last) = self.weights.as_chunks::<LANES>();
-        let (costs, last_costs) = self.costs.as_chunks::<LANES>();
+        let (costs, last_costs) = self.costs.each.as_chunks::<LANES>();
         let (limits, last_limits) = self.limits.as_chunks::<LANES>();
         let (mut gains, mut spent) = ([0.0; LANES], [0.0; LANES]);
         for ((weights, costs), limits) in weights.iter().zip(costs).zip(limits) {
             for lane in 0..LANES {
-                let (gain, cost) = term(weights[lane], costs[lane], limits[lane]);
+                let units = weights[lane] * fineness - price * costs[lane];
+                let (gain, cost) = best_code(units, costs[lane], limits[lane]);
                 gains[lane] += gain;
                 spent[lane] += cost;
             }
@@ -337,7 +339,8 @@ impl Channel<'_> {
         for (lane, ((weight, cost), limit)) in
             last.iter().zip(last_costs).zip(last_limits).enumerate()
         {
-            let (gain, cost) = term(*weight, *cost, *limit);
+            let units = weight * fineness - price * cost;
+            let (gain, cost) = best_code(units, *cost, *limit);
             gains[lane] += gain;
             spent[lane] += cost;
         }
@@ -347,6 +350,14 @@ impl Channel<'_> {
             slope: 2.0 * (1.0 - spent.iter().sum::<f32>()),
         }
     }
+}
+
+/// What the best code of a weight gains, in squared units of the scale, and what it costs.
+#[inline(always)]
+fn best_code(units: f32, cost: f32, limit: f32) -> (f32, f32) {
+    // A loop over `clamp` is not vectorised: it may panic.
+    let code = units.round_ties_even().max(0.0).min(limit);
+    (code * (2.0 * units - code), code * cost)
 }
 
 /// A price of the budget and what it leads to, in squared units of the scale.
