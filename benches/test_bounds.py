@@ -122,3 +122,11 @@ def test_select(benchmark: Timed, tiny: bool, method: Any, bits: int) -> None:
     codes, saliency = codes.astype(np.int8), rng.random(codes.shape)
     kept = benchmark(lambda: bounds.select(codes, saliency, 0, 15, bits, method))
     assert (bounds.linear(codes, 0, 15, mask=kept).bits() <= bits).all()
+
+
+@pytest.mark.parametrize("bits", [6, 8])
+def test_fit_scales(benchmark: Timed, tiny: bool, bits: int) -> None:
+    weight = np.random.default_rng(0).normal(size=(3, 70) if tiny else (1000, 784))
+    fitted = bounds.fit_scales(weight, np.ones(len(weight)), 0, 3, bits, (-3, 3))
+    again = benchmark(lambda: bounds.fit_scales(weight, fitted, 0, 3, bits, (-3, 3)))
+    assert (np.abs(np.log2(again / fitted)) < 0.2).all()
