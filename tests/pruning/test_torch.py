@@ -14,6 +14,7 @@ from torch.nn.utils import prune
 from secateur.analysis import analyze
 from secateur.errors import (
     BrokenPromiseError,
+    NotFiniteError,
     OptionError,
     ScheduleError,
     UnfinishedModelError,
@@ -300,6 +301,15 @@ class TestScales:
         pruner.select()
         after = scales(model)["body"].flatten()
         assert after.tolist() == pytest.approx(np.maximum(*calls), rel=1e-6)
+
+    def test_that_have_run_away_are_reported(self):
+        model = classifier()
+        pruner = Pruner(model, "accumulator", bits=4)
+        with torch.no_grad():
+            layer = model.get_submodule("3")
+            layer.weight_quant.tensor_quant.scaling_impl.value[5] = torch.inf
+        with pytest.raises(NotFiniteError, match="layer '3': the scale of channel 5 is inf"):
+            pruner.select()
 
     def test_are_fitted_again_where_the_last_codes_do_not_fit(self):
         model = classifier()

@@ -19,7 +19,7 @@ from secateur.errors import (
 )
 from secateur.pruning.options import options_of
 from secateur.pruning.problem import Mask, Masks, PruningProblem
-from secateur.pruning.strategy import StrategySpec
+from secateur.pruning.strategy import Budget, StrategySpec
 
 #: A strategy by name or by value, or a chain of them, each alone or with its options.
 Strategy = (
@@ -228,8 +228,8 @@ def prove(step: Step, problem: PruningProblem) -> None:
         BrokenPromiseError: an accumulator is wider than promised; names layer and channel.
         SpecificationError, StrategyFailedError: the promise itself is ill-made.
     """
-    budget = _contained(step, step.spec.promises.budget, step.options)
-    for name, bits in promised_bits(step, problem).items():
+    budget, promised_bits = promised(step, problem)
+    for name, bits in promised_bits.items():
         ranges = problem[name].ranges()
         widths = ranges.bits(budget)
         over = np.flatnonzero(widths > bits)
@@ -250,22 +250,23 @@ def prove(step: Step, problem: PruningProblem) -> None:
             )
 
 
-def promised_bits(step: Step, problem: PruningProblem) -> Mapping[str, int]:
-    """Return layer name → the width that `step` promises its accumulators, where it does.
+def promised(step: Step, problem: PruningProblem) -> tuple[Budget, Mapping[str, int]]:
+    """Return the budget, and layer name → the width that `step` promises accumulators there.
 
     Raises:
         SpecificationError, StrategyFailedError: the promise itself is ill-made.
     """
-    promised = _contained(step, step.spec.promises.accumulator_bits, step.options)
-    if promised is None:
-        return {}
-    if not isinstance(promised, Mapping):
-        promised = {layer.name: promised for layer in problem.layers}
-    for name, bits in promised.items():
+    budget = _contained(step, step.spec.promises.budget, step.options)
+    widths = _contained(step, step.spec.promises.accumulator_bits, step.options)
+    if widths is None:
+        return budget, {}
+    if not isinstance(widths, Mapping):
+        widths = {layer.name: widths for layer in problem.layers}
+    for name, bits in widths.items():
         if not isinstance(bits, int):
             raise SpecificationError(
                 f"strategy {step} promises {bits!r} bits for layer {name!r}, expected an integer",
                 name=step.spec.name,
                 argument="promises",
             )
-    return promised
+    return budget, widths

@@ -22,7 +22,7 @@ from secateur.pruning.apply import (
     Step,
     Strategy,
     apply_strategy,
-    promised_bits,
+    promised,
     prove,
     steps_of,
 )
@@ -176,10 +176,9 @@ class Pruner:
         Weights and scales may have moved since the last selection, and with them the codes; the
         proof is of the codes that the model ends with. Where the last masks no longer keep to
         the strategy's promise on these, more weights go until they do, after scales that are
-        fitted have been fitted again. Each layer's weight is
-        then exactly codes · scale, and no longer trains. What tables absorb does: biases,
-        batch norms and the scales of activations may be tuned further, and no accumulator's
-        span budget is exceeded by it.
+        fitted have been fitted again. Each layer's weight is then exactly codes · scale, and
+        no longer trains. What tables absorb does: biases, batch norms and the scales of
+        activations may be tuned further, and no accumulator's span budget is exceeded by it.
 
         Returns:
             Layer name → final mask.
@@ -232,10 +231,10 @@ class Pruner:
         step, before = steps[first], chain[:first]
         seen = problem.with_masks(apply_strategy(problem, before)) if before else problem
         scales: dict[Any, Floats] = {}
-        for name, bits in promised_bits(step, problem).items():
+        budget, widths = promised(step, problem)
+        for name, bits in widths.items() if budget == "span" else ():
             module = self._layers[seen[name].name].module
-            codes = settable_codes(module)
-            if codes and step.spec.promises.budget(step.options) == "span":
+            if codes := settable_codes(module):
                 now = learned_scale(module).double().cpu().numpy().reshape(-1)
                 fitted = fitted_scales(seen[name], now, bits, codes)
                 # A module that is called twice has one scale for both.
