@@ -37,7 +37,7 @@ def choices(dataset: str, bits: int) -> tuple[Choice, ...]:
     elif bits <= 6:
         formats = [(2, 2, 2), (2, 1, 1)]
     else:
-        formats = [(2, 2, 2), (3, 2, 2), (2, bits - 4, bits - 4), (3, 3, 3)]
+        formats = [(2, 2, 2), (3, 2, 2), (2, bits - 4, bits - 4), (3, 3, 3), (4, 3, 3)]
     settlings: tuple[Settling, ...] = ("tables", "norms") if dataset == "digits" else ("tables",)
     return tuple((*format_, settle) for settle, format_ in product(settlings, formats))
 
