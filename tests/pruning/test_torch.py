@@ -20,7 +20,6 @@ from secateur.errors import (
     UnfinishedModelError,
     UnknownStrategyError,
 )
-from secateur.pruning.accumulator import fitted_scales
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.schedule import Gradual, Iterative, OneShot, Reselect
 from secateur.pruning.strategy import Promise, StrategySpec
@@ -294,7 +293,7 @@ class TestScales:
         problem = pruner._problem(pruner.masks)
         random = apply_strategy(problem, "random", sparsity=0.6)
         calls = [
-            fitted_scales(problem.with_masks(random)[name], before.flatten().numpy(), 5, (-3, 3))
+            problem.with_masks(random)[name].fitted_scales(before.flatten().numpy(), 5, (-3, 3))
             for name in ("body", "body.2")
         ]
         assert (calls[0] != calls[1]).any()

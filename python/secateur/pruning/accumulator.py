@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from secateur import bounds
-from secateur.errors import InfeasibleError, NotFiniteError, SelectionLimitError
+from secateur.errors import InfeasibleError, SelectionLimitError
 from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
 from secateur.pruning.strategy import Budget, Promise, StrategySpec
 
@@ -82,29 +82,6 @@ def _select(layer: PrunableLayer, scores: Floats, bits: int, budget: Budget) -> 
     except (InfeasibleError, SelectionLimitError) as error:
         raise error.at_layer(layer.name) from None
     return kept.reshape(layer.shape)
-
-
-def fitted_scales(layer: PrunableLayer, start: Floats, bits: int, codes: tuple[int, int]) -> Floats:
-    """Return the scales, float64 [out], that suit a layer's weights and `bits` span bits best.
-
-    Args:
-        layer: what is to be pruned; its codes do not matter.
-        start: positive [out]; the scales of the moment.
-        bits: span bits.
-        codes: the least and the greatest.
-
-    Raises:
-        NotFiniteError: a scale that is not positive and finite; names layer and channel.
-    """
-    rows = len(layer.weight)
-    weight, mask = layer.weight.reshape(rows, -1), layer.mask.reshape(rows, -1)
-    low, high = layer.per_row(layer.low), layer.per_row(layer.high)
-    try:
-        return bounds.fit_scales(
-            weight, start, low, high, bits, codes, mask=None if mask.all() else mask
-        )
-    except NotFiniteError as error:
-        raise error.at_layer(layer.name) from None
 
 
 ACCUMULATOR = StrategySpec(

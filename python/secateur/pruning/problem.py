@@ -14,6 +14,7 @@ from secateur import bounds
 from secateur.errors import (
     AccumulatorOverflowError,
     MissingDataError,
+    NotFiniteError,
     SaliencyError,
     SecateurError,
     ShapeError,
@@ -185,6 +186,28 @@ class PrunableLayer:
             for rows, low, high in self.blocks
         ]
         return Ranges(*(np.concatenate([getattr(p, s) for p in parts]) for s in ("low", "high")))
+
+    def fitted_scales(self, start: Floats, bits: int, codes: tuple[int, int]) -> Floats:
+        """Return the scales, float64 [out], that suit the weights and `bits` span bits best.
+
+        The codes that the layer has do not matter; `bounds.fit_scales` says what is best.
+
+        Args:
+            start: positive [out]; the scales of the moment.
+            bits: span bits.
+            codes: the least and the greatest.
+
+        Raises:
+            NotFiniteError: a scale that is not positive and finite; names layer and channel.
+        """
+        rows = len(self.weight)
+        weight, mask = self.weight.reshape(rows, -1), self.mask.reshape(rows, -1)
+        low, high = self.per_row(self.low), self.per_row(self.high)
+        kept = None if mask.all() else mask
+        try:
+            return bounds.fit_scales(weight, start, low, high, bits, codes, mask=kept)
+        except NotFiniteError as error:
+            raise error.at_layer(self.name) from None
 
     def spread(self, per_tap: NDArray[Any]) -> NDArray[Any]:
         """Return `per_tap` [groups, in / groups, *kernel] repeated for every weight."""

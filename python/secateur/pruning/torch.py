@@ -17,7 +17,6 @@ from secateur.analysis import NodeRange, analyze, propagate
 from secateur.errors import BrokenPromiseError, ScheduleError
 from secateur.network import Network
 from secateur.operations import Affine, Lookup, Shape
-from secateur.pruning.accumulator import fitted_scales
 from secateur.pruning.apply import (
     Step,
     Strategy,
@@ -233,10 +232,10 @@ class Pruner:
         scales: dict[Any, Floats] = {}
         budget, widths = promised(step, problem)
         for name, bits in widths.items() if budget == "span" else ():
-            module = self._layers[seen[name].name].module
+            layer, module = seen[name], self._layers[name].module
             if codes := settable_codes(module):
                 now = learned_scale(module).double().cpu().numpy().reshape(-1)
-                fitted = fitted_scales(seen[name], now, bits, codes)
+                fitted = layer.fitted_scales(now, bits, codes)
                 # A module that is called twice has one scale for both.
                 scales[module] = np.maximum(fitted, scales.get(module, 0.0))
         for module, fitted in scales.items():

@@ -295,7 +295,8 @@ impl Channel<'_> {
         let mut low = self.at_price(scale, 0.0);
         let mut least = low.gain;
         if low.slope < 0.0 {
-            // Too dear for any code that costs something.
+            // Too dear for any code that costs something; without what costs nothing this is
+            // less than the gain there, and the tangent still lies below.
             let price = 1.0 / self.costs.least / scale;
             let mut high = Priced {
                 price,
