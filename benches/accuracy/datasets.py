@@ -36,6 +36,7 @@ class Recipe:
         batch_size: samples of one step.
         enlarge: (samples, seed) ↦ the samples that are trained on.
         scaled: whether each feature is mapped to [0, 1] by its range in the training samples.
+        loss: (outputs, targets) ↦ what is minimised.
     """
 
     hidden: tuple[int, ...]
@@ -44,6 +45,7 @@ class Recipe:
     batch_size: int
     enlarge: Callable[[Samples, int], Samples] = field(default=lambda samples, seed: samples)
     scaled: bool = False
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.cross_entropy
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +53,18 @@ class Dataset:
     """What to train on, and what to measure on.
 
     Args:
-        train: samples float32 [n, features], enlarged as the recipe says, and classes [n].
-        held_out: likewise, never enlarged.
+        given: samples float32 [n, features] and classes [n] for training.
+        train: the same, enlarged as the recipe says.
+        held_out: samples and classes, never enlarged.
         recipe: how its networks are trained.
+        seed: of the training, too.
     """
 
+    given: Samples
     train: Samples
     held_out: Samples
     recipe: Recipe
+    seed: int
 
 
 def jitter(samples: Samples, seed: int, copies: int, angle: float, reach: float) -> Samples:
@@ -144,7 +150,7 @@ def dataset(name: str, split: Split, seed: int) -> Dataset:
     if recipe.scaled:
         scaler = MinMaxScaler().fit(rest[0])
         rest, held_out = ((scaler.transform(x), y) for x, y in (rest, held_out))
-    return Dataset(recipe.enlarge(rest, seed), held_out, recipe)
+    return Dataset(rest, recipe.enlarge(rest, seed), held_out, recipe, seed)
 
 
 def _split(samples: Samples, fraction: float, seed: int) -> tuple[Samples, Samples]:

@@ -18,6 +18,7 @@ from torch import nn
 
 import secateur
 from benches.accuracy.datasets import Dataset, Split, dataset
+from benches.accuracy.lessons import taught
 from secateur.network import Network
 from secateur.pruning.schedule import OneShot, Reselect
 from secateur.training import fit
@@ -27,7 +28,7 @@ LEARNING_RATE = 0.01
 EVERY = 5
 
 
-Settling = Literal["tables", "norms"]
+Training = Literal["tables", "norms", "taught"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class Setting:
         dataset, split, seed: see `dataset`; the seed is of the training, too.
         bits: width that accumulators are to fit.
         weight_bits, activation_bits, input_bits: widths of the codes.
-        settle: what is tuned when the codes no longer move: everything that tables absorb, in
-            the last fifth of the epochs, or the statistics of the batch norms alone.
+        training: "tables" tunes everything that tables absorb when the codes no longer move, in
+            the last fifth of the epochs; "norms" the statistics of the batch norms alone;
+            "taught" does as "tables" with what a teacher makes of many more samples.
     """
 
     dataset: str
@@ -49,26 +51,28 @@ class Setting:
     weight_bits: int
     activation_bits: int
     input_bits: int
-    settle: Settling = "tables"
+    training: Training = "tables"
 
     @property
     def data(self) -> Dataset:
         """The data set that the network is trained and measured on."""
-        return dataset(self.dataset, self.split, self.seed)
+        data = dataset(self.dataset, self.split, self.seed)
+        return taught(data) if self.training == "taught" else data
 
 
 def train(
-    model: nn.Module, setting: Setting, epochs: int, pruner: secateur.Pruner | None = None
+    model: nn.Module, data: Dataset, epochs: int, pruner: secateur.Pruner | None = None
 ) -> None:
-    """Train `model` in place on the setting's samples; the same for every method."""
+    """Train `model` in place on the samples of `data`; the same for every method."""
     fit(
         model,
-        *setting.data.train,
+        *data.train,
         epochs=epochs,
-        batch_size=setting.data.recipe.batch_size,
+        batch_size=data.recipe.batch_size,
         lr=LEARNING_RATE,
         pruner=pruner,
-        seed=setting.seed,
+        loss=data.recipe.loss,
+        seed=data.seed,
         progress=False,
     )
 
@@ -79,17 +83,18 @@ def finished(model: nn.Module, setting: Setting, pruner: secateur.Pruner | None 
     First the weights with all the rest; then, under codes that no longer move, what tables
     absorb: biases, batch norms and the scales of activations.
     """
-    epochs = setting.data.recipe.quantized_epochs
-    settling = epochs // 5 if setting.settle == "tables" else 0
-    train(model, setting, epochs - settling, pruner)
+    data = setting.data
+    epochs = data.recipe.quantized_epochs
+    settling = 0 if setting.training == "norms" else epochs // 5
+    train(model, data, epochs - settling, pruner)
     if pruner is not None:
         pruner.finish()
     else:
         _fix_codes(model)
     if settling:
-        train(model, setting, settling)
+        train(model, data, settling)
     else:
-        _estimate_norms(model, setting)
+        _estimate_norms(model, data)
     return secateur.freeze(model)
 
 
@@ -100,7 +105,7 @@ def _fix_codes(model: nn.Module) -> None:
             module.weight_quant.requires_grad_(False)
 
 
-def _estimate_norms(model: nn.Module, setting: Setting) -> None:
+def _estimate_norms(model: nn.Module, data: Dataset) -> None:
     """Give the batch norms the statistics of all samples instead of running averages."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d):
@@ -108,35 +113,29 @@ def _estimate_norms(model: nn.Module, setting: Setting) -> None:
             module.momentum = None
             module.train()
     with torch.no_grad():
-        for samples in torch.from_numpy(setting.data.train[0]).split(512):
+        for samples in torch.from_numpy(data.train[0]).split(512):
             model(samples)
     model.eval()
 
 
-def float_network(setting: Setting) -> nn.Module:
-    """Return the trained float network that every method starts from."""
-    return _float_network(setting.dataset, setting.split, setting.seed)
-
-
 @lru_cache(maxsize=4)
-def _float_network(name: str, split: Split, seed: int) -> nn.Module:
-    setting = Setting(name, split, seed, 0, 0, 0, 0)
-    x, y = setting.data.train
-    widths = (x.shape[1], *setting.data.recipe.hidden)
-    torch.manual_seed(seed)
+def float_network(data: Dataset) -> nn.Module:
+    """Return the trained float network that every method starts from."""
+    classes = int(data.held_out[1].max()) + 1
+    torch.manual_seed(data.seed)
     layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise((*widths, int(y.max()) + 1)):
+    for fan_in, fan_out in pairwise((data.given[0].shape[1], *data.recipe.hidden, classes)):
         layers += [nn.Linear(fan_in, fan_out), nn.BatchNorm1d(fan_out), nn.ReLU()]
     # The last batch norm is part of how the logits are read in the clear.
     model = nn.Sequential(*layers[:-1])
-    train(model, setting, setting.data.recipe.epochs)
+    train(model, data, data.recipe.epochs)
     return model
 
 
 def quantized(setting: Setting) -> nn.Module:
     """Return the float network with quantisers, not trained further yet."""
     return secateur.quantize(
-        float_network(setting),
+        float_network(setting.data),
         setting.weight_bits,
         setting.activation_bits,
         setting.data.train[0],

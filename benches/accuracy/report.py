@@ -85,7 +85,7 @@ def how_chosen(results: Results) -> str:
                 row.append(f"**{text}**" if chosen.get((method, bits)) == choice else text)
             rows.append(row)
     text = _CHOICES.format(seeds=len(SEEDS), more=len(RUN_OFF_SEEDS), close=100 * CLOSE)
-    return f"{text}\n\n{table(['P', 'w/a/in', 'tuned', *METHODS], rows)}"
+    return f"{text}\n\n{table(['P', 'w/a/in', 'training', *METHODS], rows)}"
 
 
 def sparsity_section(means: Mapping[str, Mapping[float, float]]) -> str:
@@ -142,13 +142,14 @@ def _finals(results: Results, dataset: str, bits: int) -> dict[str, list[Record]
 
 
 def _cell(records: Sequence[Record], name: str) -> str:
-    """Return mean accuracy, the widest proved width of any seed, and the format."""
+    """Return mean accuracy, the widest proved width of any seed, and what was chosen."""
     if not records:
         return "not run"
     width = max(int(record.values["width"] or 0) for record in records)
     needs = "needs " if width > records[0].point["bits"] else ""
-    format_ = _format([records[0].point[name] for name in CHOICE])
-    return f"{mean(records, name):.4f} ({needs}{width} bits; {format_})"
+    choice = [records[0].point[name] for name in CHOICE]
+    taught = ", taught" if choice[-1] == "taught" else ""
+    return f"{mean(records, name):.4f} ({needs}{width} bits; {_format(choice)}{taught})"
 
 
 def _mean_and_error(records: Sequence[Record]) -> str:
@@ -175,8 +176,10 @@ of {seeds} seeds. In brackets: the proved width of the widest accumulator of any
 of weights/activations/inputs. All methods start from the same float network and train by the same
 recipe: Adam with one learning rate, as many steps, the same samples. When the codes are final,
 what tables absorb is tuned: biases, batch norms and scales of activations in the last fifth of the
-steps, or the statistics of the batch norms alone. This and the bits each method chooses for itself
-at each P, on validation splits of the training samples.
+steps, or the statistics of the batch norms alone. On digits, from 7 bits on, they may also be
+*taught*: all learn the logits of a convolutional teacher for many more samples, and start from a
+float network that did. All this each method chooses for itself at each P, on validation splits of
+the training samples.
 
 - **secateur `accumulator`**: masks that keep the most saliency under the span budget, selected
   anew every few steps while removed weights go on training, each time after the scales of the
@@ -195,8 +198,9 @@ seeds: mean of {seeds} seeds ± its standard error, all on the same held-out sam
 _CHOICES = """\
 **How the choices were made.** Accuracy on validation splits of the training samples of digits, by
 networks trained without them: mean of {seeds} splits, and of {more} more for choices within
-{close:g} point of the method's best. Bold is what was chosen. The other data sets choose likewise,
-and always tune all that tables absorb."""
+{close:g} point of the method's best. Bold is what was chosen. Training: what tables absorb is tuned
+in the end, or norms alone, or tables after learning from a teacher. The other data sets choose
+likewise, and always tune all that tables absorb."""
 
 _SPARSITY = """\
 **How much can go** (Han et al. 2015: train, prune, retrain; `magnitude` over the whole network).

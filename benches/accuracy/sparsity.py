@@ -48,7 +48,8 @@ def measure(point: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _float(setting: Setting, sparsity: float) -> nn.Module:
-    model = copy.deepcopy(float_network(setting))
+    data = setting.data
+    model = copy.deepcopy(float_network(data))
     layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
     size = sum(layer.weight.numel() for layer in layers)
     for round_ in range(1, ROUNDS + 1):
@@ -56,7 +57,7 @@ def _float(setting: Setting, sparsity: float) -> nn.Module:
         prune.global_unstructured(
             [(layer, "weight") for layer in layers], prune.L1Unstructured, amount=total - before
         )
-        train(model, setting, setting.data.recipe.epochs)
+        train(model, data, data.recipe.epochs)
     for layer in layers:
         prune.remove(layer, "weight")
     return model

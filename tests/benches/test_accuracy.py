@@ -1,5 +1,7 @@
 """The accuracy suite: every method on a small data set, and what is written about it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ pytest.importorskip("sklearn")
 
 from benches.accuracy import report, run
 from benches.accuracy.datasets import DATASETS, dataset, jitter
+from benches.accuracy.lessons import TEMPERATURE, distillation, taught
 from benches.accuracy.measure import measure, wrapped
 from benches.accuracy.methods import METHODS, Setting, _like, quantized, unpruned
 from benches.accuracy.sparsity import without_loss
@@ -49,7 +52,7 @@ class TestMethods:
 
     def test_fit_it_with_norms_alone_tuned(self):
         (point,) = (p for p in finals() if p["method"] == "accumulator")
-        values = measure(point | {"settle": "norms"})
+        values = measure(point | {"training": "norms"})
         assert values["width"] <= BITS
         assert values["accuracy"] > 0.8
 
@@ -119,6 +122,29 @@ class TestDatasets:
         assert (images[:3] == x).all()
         moved = np.abs(images[3:].reshape(-1, 3, 64) - x)
         assert 0 < moved.mean() < 0.2
+
+
+class TestLessons:
+    def test_teach_what_the_teacher_makes_of_images_and_mixtures(self):
+        digits = dataset("digits", "validation", 1)
+        x, y = (part[:80] for part in digits.given)
+        lessons = taught(replace(digits, given=(x, y)))
+        samples, logits = lessons.train
+        assert samples.shape == (80 * 48 * 2, 64)
+        assert logits.shape == (80 * 48 * 2, 10)
+        assert (samples[:80] == x).all()
+        assert (logits[:80].argmax(1) == y).mean() > 0.9
+        assert lessons.held_out is digits.held_out
+        # A mixture's softened classes are less certain than an image's.
+        certainty = torch.from_numpy(logits / TEMPERATURE).softmax(1).amax(1)
+        images, mixtures = certainty.chunk(2)
+        assert mixtures.mean() < images.mean() - 0.05
+
+    def test_are_learned_when_outputs_are_as_the_teachers(self):
+        logits = torch.randn(5, 10, generator=torch.Generator().manual_seed(0))
+        assert distillation(logits, logits).item() == pytest.approx(0, abs=1e-5)
+        assert distillation(logits + 3, logits).item() == pytest.approx(0, abs=1e-5)
+        assert distillation(-logits, logits).item() > 0.1
 
 
 class TestChoice:
