@@ -2,7 +2,8 @@
 //!
 //! The property tests and the fuzz target both drive [`check`].
 
-use ndarray::{Array2, Array3, ArrayD, Axis, IxDyn};
+use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn};
+use secateur_core::rounding::{Rounding, fit_scales};
 use secateur_core::select::{Budget, Method, Problem, fractional_bounds, select};
 use secateur_core::{
     Code, Conv, Error, Geometry, InputRanges, RangeTracker, Ranges, Result, conv, conv_positions,
@@ -406,6 +407,87 @@ fn check_selection<T: Made>(layer: &Layer<T>, bytes: &mut Bytes<'_>) {
     }
 }
 
+/// Neighbouring scales are this far apart.
+const STEP: f64 = 1.090_507_732_665_257_7;
+/// What the engine calls as near as the nearest.
+const SLACK: f64 = 0.02;
+/// What single precision does not see, as part of all that codes could gain.
+const ROUNDING: f64 = 1e-6;
+
+/// The gain of the best codes within the budget, the last unit in part (Dantzig 1957).
+///
+/// Every weight comes with its greatest code and with what a unit of it costs.
+fn relaxed(weights: &[(f64, i64, f64)], scale: f64, bits: i64) -> f64 {
+    let mut units: Vec<(f64, f64)> = Vec::new();
+    for &(weight, greatest, cost) in weights {
+        let gains = (1..=greatest).map(|unit| 2.0 * weight.abs() / scale - (2 * unit - 1) as f64);
+        units.extend(gains.filter(|gain| *gain > 0.0).map(|gain| (gain, cost)));
+    }
+    units.sort_by(|a, b| (b.0 * a.1).total_cmp(&(a.0 * b.1)));
+    let (mut room, mut gain) = (((1_i64 << bits) - 1) as f64, 0.0);
+    for (worth, cost) in units {
+        let part = if cost <= room { 1.0 } else { room / cost };
+        gain += part * worth;
+        room -= part * cost;
+        if part < 1.0 {
+            break;
+        }
+    }
+    scale * scale * gain
+}
+
+fn check_scales<T: Made>(layer: &Layer<T>, bytes: &mut Bytes<'_>) {
+    let codes = (-(bytes.below(8) as i64), 1 + bytes.below(7) as i64);
+    let bits = 1 + bytes.below(62) as i64;
+    let weight = layer.weight.map(|w| w.number() as f64 / 16.0);
+    let start = Array1::from_shape_fn(weight.nrows(), |_| {
+        (1.0 + f64::from(bytes.byte())) * f64::from(bytes.below(48) as f32 - 16.0).exp2()
+    });
+    let mask = layer.masks.index_axis(Axis(0), 1);
+    let rounding = Rounding {
+        weight: weight.view(),
+        start: start.view(),
+        inputs: std::slice::from_ref(&layer.inputs),
+        bits,
+        codes,
+        mask: Some(mask),
+    };
+    let scales = fit_scales(&rounding).expect("finite weights have scales");
+    for (channel, &scale) in scales.iter().enumerate() {
+        let weights: Vec<(f64, i64, f64)> = (0..weight.ncols())
+            .filter(|&i| mask[[channel, i]] != 0)
+            .map(|i| {
+                let w = weight[[channel, i]];
+                let greatest = if w < 0.0 { -codes.0 } else { codes.1 };
+                let cost = i128::from(layer.high[i]) - i128::from(layer.low[i]);
+                (w, greatest, cost as f64)
+            })
+            .filter(|&(_, greatest, _)| greatest > 0)
+            .collect();
+        let largest = weights.iter().fold(0.0_f64, |most, w| most.max(w.0.abs()));
+        if largest == 0.0 {
+            assert_eq!(scale, start[channel]);
+            continue;
+        }
+        let finest = largest / codes.1.max(-codes.0) as f64 / 16.0;
+        let all: f64 = weights.iter().map(|w| w.0.powi(2)).sum();
+        let gain = relaxed(&weights, scale, bits);
+        for other in [
+            scale * STEP,
+            scale / STEP,
+            start[channel].clamp(finest, largest),
+        ] {
+            if (finest..=largest).contains(&other) {
+                let other = relaxed(&weights, other, bits);
+                assert!(
+                    gain >= (1.0 - SLACK) * other - ROUNDING * all,
+                    "{gain} < {other}"
+                );
+            }
+        }
+    }
+}
+
 impl Big {
     fn wide(self) -> Option<i128> {
         self.upper.checked_mul(1 << 32)?.checked_add(self.lower)
@@ -535,7 +617,7 @@ fn check_tables<T: Made>(bytes: &mut Bytes<'_>) {
 }
 
 fn check_all<T: Made>(bytes: &mut Bytes<'_>) {
-    match bytes.byte() % 6 {
+    match bytes.byte() % 7 {
         0 => check_conv::<T>(bytes),
         1 => check_tables::<T>(bytes),
         what => {
@@ -544,6 +626,7 @@ fn check_all<T: Made>(bytes: &mut Bytes<'_>) {
                 2 => check_linear(&layer),
                 3 => check_sums(&layer),
                 4 => check_removals(&mut layer, bytes),
+                5 => check_scales(&layer, bytes),
                 _ => check_selection(&layer, bytes),
             }
         }
