@@ -42,7 +42,8 @@ def section(results: Results, figure: str, more: Sequence[str]) -> str:
     """
     parts = [_INTRODUCTION.format(seeds=len(SEEDS)), f"![accuracy at each width]({figure})"]
     parts += [comparison(results, name) for name in DATASETS]
-    return "\n\n".join([*parts, close_races(results), how_chosen(results), *more])
+    parts += [close_races(results), without_teacher(results), how_chosen(results), *more]
+    return "\n\n".join(parts)
 
 
 def comparison(results: Results, dataset: str) -> str:
@@ -67,6 +68,19 @@ def close_races(results: Results) -> str:
             rows.append([dataset, str(bits), *cells])
     text = _CLOSE_RACES.format(close=100 * CLOSE, seeds=len(SEEDS) + len(MORE_SEEDS))
     return f"{text}\n\n{table(['data', 'P', *map(_title, methods)], rows)}"
+
+
+def without_teacher(results: Results) -> str:
+    """Return the table of what the methods would have chosen on digits among other trainings."""
+    untaught = [r for r in results if r.point["training"] != "taught"]
+    methods = [method for method in METHODS if method != "unpruned"]
+    rows = []
+    for bits in BITS:
+        if any(choice[-1] == "taught" for choice in choices("digits", bits)):
+            each = [reported(untaught, "digits", method, bits) for method in methods]
+            cells = [f"{_mean_and_error(r)} ({len(r)} seeds)" if r else "not run" for r in each]
+            rows.append([str(bits), *cells])
+    return f"{_WITHOUT_TEACHER}\n\n{table(['P', *map(_title, methods)], rows)}"
 
 
 def how_chosen(results: Results) -> str:
@@ -194,6 +208,11 @@ the training samples.
 _CLOSE_RACES = """\
 **Where {seeds} seeds are asked.** Methods within {close:g} point of ours in the mean of the first
 seeds: mean of {seeds} seeds ± its standard error, all on the same held-out samples."""
+
+_WITHOUT_TEACHER = """\
+**Without the teacher.** What the methods would have chosen on digits had they not been offered it:
+held-out accuracy, mean ± its standard error over the seeds measured. Teaching is better on
+validation splits, not always on the held-out samples."""
 
 _CHOICES = """\
 **How the choices were made.** Accuracy on validation splits of the training samples of digits, by

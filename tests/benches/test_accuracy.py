@@ -21,6 +21,7 @@ from secateur.sweeps import Results, sweep
 
 BITS = 6
 CHOICE = (2, 2, 2, "tables")
+SPLITS = ("validation", "test")
 
 
 def finals():
@@ -32,7 +33,7 @@ def finals():
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Of what was chosen, and of another choice that was reported before."""
-    chosen = [point | {"split": split} for split in ("validation", "test") for point in finals()]
+    chosen = [point | {"split": split} for split in SPLITS for point in finals()]
     another = [point | {"activation_bits": 1} for point in finals()[:1]]
     journal = tmp_path_factory.mktemp("wine") / "journal.jsonl"
     return sweep([*chosen, *another], measure, journal=journal)
@@ -86,6 +87,19 @@ class TestMethods:
         width = secateur.analyze(network).accumulator_bits
         assert (wrapped(network, x, width) == network.predict(x)).all()
         assert (wrapped(network, x, 3) != network.predict(x)).any()
+
+
+def test_what_a_teacher_changes_is_shown():
+    taught, untaught = ((3, 2, 2, training) for training in ("taught", "norms"))
+    accuracies = {taught: {"validation": 0.9, "test": 0.5}, untaught: dict.fromkeys(SPLITS, 0.75)}
+
+    def pretend(point):
+        return {"accuracy": accuracies[tuple(point[f] for f in run.CHOICE)][point["split"]]}
+
+    points = [p for c in accuracies for p in run.finals("digits", {("accumulator", 8): c})]
+    results = sweep([p | {"split": split} for p in points for split in SPLITS], pretend)
+    assert run.choose(results, "digits") == {("accumulator", 8): taught}
+    assert "| 8 | 0.7500 ± 0.0000 (3 seeds) | not run |" in report.without_teacher(results)
 
 
 @pytest.mark.slow
