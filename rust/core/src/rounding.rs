@@ -112,7 +112,7 @@ struct Channel<'a> {
 impl Rounding<'_> {
     fn costs(&self, inputs: &InputRanges) -> Costs {
         let budget = (u64::MAX >> (64 - self.bits)) as f64;
-        let cost = |(low, high): (i64, i64)| ((high as f64 - low as f64) / budget) as f32;
+        let cost = |(low, high): (i64, i64)| (high.abs_diff(low) as f64 / budget) as f32;
         let inputs = (0..self.weight.ncols()).map(|input| inputs.at(input));
         let each: Vec<f32> = inputs.map(cost).collect();
         let positive = each.iter().copied().filter(|cost| *cost > 0.0);
