@@ -26,6 +26,8 @@ CLOSE = 0.01
 CHOICE = ("weight_bits", "activation_bits", "input_bits", "training")
 Choice = tuple[int, int, int, Training]
 OURS = next(iter(METHODS))
+#: Those whose accumulators fit P bits.
+FITTING = tuple(method for method in METHODS if method != "unpruned")
 JOURNAL = Path(__file__).parent / "journal.jsonl"
 
 
@@ -115,11 +117,7 @@ def of_first_seeds(records: Iterable[Record]) -> list[Record]:
 
 def rivals(results: Iterable[Record], dataset: str, bits: int) -> dict[str, list[Record]]:
     """Return our records and those of all methods that are close to them; none where none is."""
-    records = {
-        method: reported(results, dataset, method, bits)
-        for method in METHODS
-        if method != "unpruned"
-    }
+    records = {method: reported(results, dataset, method, bits) for method in FITTING}
     means = {m: mean(of_first_seeds(r), "accuracy") for m, r in records.items() if r}
     if OURS not in means:
         return {}
