@@ -12,7 +12,7 @@ from torch import nn
 from secateur.errors import NotFiniteError, ScheduleError, ShapeError
 from secateur.pruning.schedule import OneShot, Reselect
 from secateur.pruning.torch import Pruner
-from secateur.quantization import quantize
+from secateur.reading.torch import quantize
 from secateur.training import accuracy, fit
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from secateur import certificate as certificates, storage
 from secateur.analysis import analyze
-from secateur.circuit import compile as compile_network
+from secateur.circuits.circuit import compile as compile_network
 from secateur.cli.output import json_option, print_json, print_table
 from secateur.network import Network
 from secateur.pruning.prune import prune as prune_network

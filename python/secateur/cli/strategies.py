@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from secateur import plugins
 from secateur.cli.output import json_option, print_json, print_table
+from secateur.pruning import plugins
 from secateur.pruning.options import describe
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from secateur.cli.output import json_option, print_json, print_table
-from secateur.report import write_report
+from secateur.show.report import write_report
 from secateur.sweeps import Results, grid, sweep as run_sweep
 
 if sys.version_info >= (3, 11):

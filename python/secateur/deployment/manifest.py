@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from secateur.backends.backend import backend_named
 from secateur.errors import FileFormatError, FileVersionError
 from secateur.files import whole_directory
-from secateur.lowering.backend import backend_named
 
 FORMAT = "secateur-circuit"
 VERSION = 1
