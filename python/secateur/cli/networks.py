@@ -9,8 +9,8 @@ from typing import Any
 import click
 import numpy as np
 
-from secateur import certificate as certificates, storage
 from secateur.analysis import analyze
+from secateur.circuits import certificate as certificates, storage
 from secateur.circuits.circuit import compile as compile_network
 from secateur.cli.output import json_option, print_json, print_table
 from secateur.network import Network
