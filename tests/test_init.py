@@ -16,12 +16,16 @@ SOURCE = Path(secateur.__file__)
 def test_type_checkers_see_every_public_name_and_no_other():
     tree = ast.parse(SOURCE.read_text())
     checked = next(n for n in tree.body if isinstance(n, ast.If))
-    imported = {}
-    for statement in checked.body:
-        for alias in statement.names:
-            module = statement.module.removeprefix("secateur").removeprefix(".")
-            imported[alias.name] = module
-    assert imported == secateur._HOME
+    imported = {
+        alias.name: f"{statement.module}.{alias.name}"
+        for statement in checked.body
+        for alias in statement.names
+    }
+    homes = {name: f"secateur.{home}" for name, home in secateur._HOME.items()}
+    assert imported == {
+        name: home if home.endswith(f".{name}") else f"{home}.{name}"
+        for name, home in homes.items()
+    }
 
 
 @pytest.mark.parametrize("name", secateur._HOME)
