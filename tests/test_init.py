@@ -21,14 +21,12 @@ def test_type_checkers_see_every_public_name_and_no_other():
         for statement in checked.body
         for alias in statement.names
     }
-    homes = {name: f"secateur.{home}" for name, home in secateur._HOME.items()}
-    assert imported == {
-        name: home if home.endswith(f".{name}") else f"{home}.{name}"
-        for name, home in homes.items()
-    }
+    homes = {name: f"secateur.{home}.{name}" for name, home in secateur._HOME.items()}
+    modules = {name: f"secateur.{home}" for name, home in secateur._MODULES.items()}
+    assert imported == {**homes, **modules}
 
 
-@pytest.mark.parametrize("name", secateur._HOME)
+@pytest.mark.parametrize("name", [*secateur._HOME, *secateur._MODULES])
 def test_every_public_name_is_there(name):
     assert getattr(secateur, name) is not None
     assert name in dir(secateur)
