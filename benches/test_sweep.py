@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from secateur import bounds
-from secateur.network import Input, Network, Output
-from secateur.operations import Linear, Lookup
+from secateur.network import Input, Linear, Lookup, Network, Output
+from secateur.network.tables import Activation, Affine, FunctionTable, Quantize
 from secateur.sweeps import Sparsities, sweep, sweep_bounds
-from secateur.tables import Activation, Affine, FunctionTable, Quantize
 
 
 def nothing(point):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from secateur.backends.backend import Backend, backend_named
 from secateur.errors import MissingExtraError
-from secateur.lowering.backend import Backend, backend_named
 
 
 def _installed() -> list[Backend]:

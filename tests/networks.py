@@ -19,21 +19,30 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from secateur.network import Input, Network, Output
-from secateur.operations import (
+from secateur.network import (
     Add,
     Concat,
     Conv,
+    Input,
     Linear,
     Lookup,
     MaxPool,
+    Network,
     Operation,
+    Output,
     Reshape,
     Shape,
     SumPool,
     Transpose,
 )
-from secateur.tables import Activation, Affine, ExplicitTable, FunctionTable, Quantize, Table
+from secateur.network.tables import (
+    Activation,
+    Affine,
+    ExplicitTable,
+    FunctionTable,
+    Quantize,
+    Table,
+)
 
 
 def inputs(network: Network, limit: int = 2048, seed: int = 0) -> np.ndarray:

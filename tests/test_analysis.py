@@ -7,8 +7,7 @@ from hypothesis import given
 from networks import EXAMPLES, Builder, example, inputs, networks
 from secateur.analysis import analyze
 from secateur.errors import AccumulatorOverflowError, NetworkError
-from secateur.network import Network
-from secateur.operations import Linear
+from secateur.network import Linear, Network
 
 
 def channel_extremes(values):

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from secateur.cli import main
-from secateur.plugins import SALIENCIES, STRATEGIES
+from secateur.pruning.plugins import SALIENCIES, STRATEGIES
 
 
 def run(*arguments, status=0):

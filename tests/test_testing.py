@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from secateur.errors import ConformanceError
-from secateur.plugins import STRATEGIES
 from secateur.pruning.magnitude import MAGNITUDE
+from secateur.pruning.plugins import STRATEGIES
 from secateur.pruning.strategy import Promise, StrategySpec
 from secateur.testing import check_strategy, checks, parametrize_checks, problems
 

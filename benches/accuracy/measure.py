@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 import secateur
 from benches.accuracy.methods import METHODS, Setting
-from secateur.network import Network
-from secateur.operations import Affine
+from secateur.network import Layer, Network
 
 
 def measure(point: Mapping[str, Any]) -> dict[str, float | int]:
@@ -52,7 +51,7 @@ def wrapped(network: Network, x: NDArray[np.float32], bits: int) -> NDArray[np.f
     nodes = {network.input.name: network.quantize_input(x)}
     for operation in network.operations:
         v = operation.evaluate(*(nodes[source] for source in operation.sources))
-        if isinstance(operation, Affine):
+        if isinstance(operation, Layer):
             low = report[operation.name].channels.low.reshape(-1, *(1,) * (v.ndim - 2))
             v = (v - low) % 2**bits + low
         nodes[operation.name] = v

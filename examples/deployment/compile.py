@@ -9,9 +9,8 @@ import sys
 import numpy as np
 
 import secateur
-from secateur.network import Input, Network, Output
-from secateur.operations import Linear, Lookup
-from secateur.tables import Activation, FunctionTable, Quantize
+from secateur.network import Input, Linear, Lookup, Network, Output
+from secateur.network.tables import Activation, FunctionTable, Quantize
 
 network = Network(
     input=Input((4,), low=np.array(0), high=np.array(1)),

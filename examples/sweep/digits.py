@@ -18,7 +18,7 @@ from torch import nn
 
 import secateur
 from secateur import plot
-from secateur.report import write_report
+from secateur.show.report import write_report
 from secateur.sweeps import Recipe
 
 HERE = Path(__file__).parent

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
         concrete as concrete,
         deployment as deployment,
         errors as errors,
-        plot as plot,
         testing as testing,
         training as training,
     )
     from secateur.analysis import RangeReport as RangeReport, analyze as analyze
-    from secateur.certificate import Certificate as Certificate, verify as verify
-    from secateur.circuit import Circuit as Circuit, compile as compile, cost as cost
+    from secateur.circuits.certificate import Certificate as Certificate, verify as verify
+    from secateur.circuits.circuit import Circuit as Circuit, compile as compile, cost as cost
     from secateur.narrowing import explain as explain, narrow as narrow
     from secateur.network import Network as Network
-    from secateur.plugins import (
+    from secateur.network.storage import load as load, save as save
+    from secateur.pruning.plugins import (
         hookimpl as hookimpl,
         saliencies as saliencies,
         strategies as strategies,
@@ -49,17 +49,17 @@ if TYPE_CHECKING:
         StrategySpec as StrategySpec,
     )
     from secateur.pruning.torch import Pruner as Pruner
-    from secateur.quantization import freeze as freeze, quantize as quantize
     from secateur.ranges import Range as Range, Ranges as Ranges
-    from secateur.storage import load as load, save as save
+    from secateur.reading.torch import freeze as freeze, quantize as quantize
+    from secateur.show import plot as plot
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
 
-# Public name → the module that defines it ("" for a module), imported when the name is first
+# Public name → the module that defines it, imported when the name is first
 # used. No module may bear the name of a public verb: importing it would put the module in the
 # verb's place (hence `pruning` beside `prune`, `sweeps` beside `sweep`).
 _HOME = {
-    "Certificate": "certificate",
-    "Circuit": "circuit",
+    "Certificate": "circuits.certificate",
+    "Circuit": "circuits.circuit",
     "Gradual": "pruning.schedule",
     "Iterative": "pruning.schedule",
     "Network": "network",
@@ -75,45 +75,49 @@ _HOME = {
     "SaliencySpec": "pruning.strategy",
     "StrategySpec": "pruning.strategy",
     "analyze": "analysis",
-    "bounds": "",
-    "compile": "circuit",
-    "concrete": "",
-    "cost": "circuit",
-    "deployment": "",
-    "errors": "",
+    "compile": "circuits.circuit",
+    "cost": "circuits.circuit",
     "explain": "narrowing",
-    "freeze": "quantization",
+    "freeze": "reading.torch",
     "grid": "sweeps",
-    "hookimpl": "plugins",
-    "load": "storage",
+    "hookimpl": "pruning.plugins",
+    "load": "network.storage",
     "narrow": "narrowing",
-    "plot": "",
     "prune": "pruning.prune",
-    "quantize": "quantization",
-    "saliencies": "plugins",
-    "save": "storage",
+    "quantize": "reading.torch",
+    "saliencies": "pruning.plugins",
+    "save": "network.storage",
     "shrink": "pruning.shrink",
-    "strategies": "plugins",
+    "strategies": "pruning.plugins",
     "sweep": "sweeps",
     "sweep_bounds": "sweeps",
-    "testing": "",
-    "training": "",
-    "verify": "certificate",
+    "verify": "circuits.certificate",
+}
+
+# Public module → where it is, imported likewise.
+_MODULES = {
+    "bounds": "bounds",
+    "concrete": "concrete",
+    "deployment": "deployment",
+    "errors": "errors",
+    "plot": "show.plot",
+    "testing": "testing",
+    "training": "training",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    home = _HOME.get(name) or _MODULES.get(name)
+    if home is None:
         raise AttributeError(f"module 'secateur' has no attribute {name!r}")
     from secateur.extras import needed_for
 
     with needed_for(f"secateur.{name}"):
-        value = import_module(f"secateur.{_HOME[name] or name}")
-    if _HOME[name]:
-        value = getattr(value, name)
+        module = import_module(f"secateur.{home}")
+    value = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(_HOME)
+    return sorted([*_HOME, *_MODULES])

@@ -19,23 +19,23 @@ from numpy.typing import NDArray
 
 from secateur import bounds
 from secateur.errors import AccumulatorOverflowError, NetworkError
-from secateur.network import Network
-from secateur.operations import (
+from secateur.network import (
     Add,
-    Affine,
     Concat,
     Conv,
+    Layer,
     Linear,
     Lookup,
     MaxPool,
+    Network,
     Operation,
     Reshape,
     Shape,
     SumPool,
     Transpose,
 )
+from secateur.network.tables import Integers
 from secateur.ranges import Ranges
-from secateur.tables import Integers
 
 End = Literal["low", "high"]
 
@@ -112,7 +112,7 @@ class RangeReport:
         return tuple(
             self.nodes[o.name]
             for o in self.network.operations
-            if isinstance(o, Affine | Add | SumPool)
+            if isinstance(o, Layer | Add | SumPool)
         )
 
     @property
@@ -178,7 +178,7 @@ def analyze(network: Network) -> RangeReport:
     Example:
         >>> import numpy as np
         >>> from secateur.network import Input, Network, Output
-        >>> from secateur.operations import Linear
+        >>> from secateur.network import Linear
         >>> one, zero = np.ones(1), np.zeros(1)
         >>> fc = Linear("fc", "input", np.array([[1, -2, 0]], np.int8))
         >>> network = Network(
@@ -367,7 +367,7 @@ def _exact(
     `box` means that every element of the source is an element of the input, so that all
     combinations of their ends occur.
     """
-    if box and isinstance(operation, Affine | SumPool | MaxPool | Reshape | Transpose):
+    if box and isinstance(operation, Layer | SumPool | MaxPool | Reshape | Transpose):
         return np.ones(shape[0], bool)
     if isinstance(operation, Lookup):
         # Only the ends of the accumulator are known to occur, not the values between.

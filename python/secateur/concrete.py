@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from secateur.backends.backend import WIDTH_LIMIT, Backend, Tracing, backend_named
+from secateur.circuits.proof import Proof, declare, prove
 from secateur.errors import ShapeError, WidthError
-from secateur.lowering.backend import WIDTH_LIMIT, Backend, Tracing, backend_named
-from secateur.lowering.proof import Proof, declare, prove
 from secateur.ranges import Range, Ranges
 
 

@@ -66,7 +66,7 @@ def check_strategy(spec: StrategySpec, /, **options: Any) -> None:
         ConformanceError: the first check that fails.
 
     Example:
-        >>> from secateur.plugins import strategies
+        >>> from secateur.pruning.plugins import strategies
         >>> check_strategy(strategies()["accumulator"], bits=6)
     """
     for check in checks(spec, **options):

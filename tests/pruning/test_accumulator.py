@@ -9,8 +9,8 @@ from layers import layer, problem, small_layers
 
 from networks import EXAMPLES, example
 from secateur.errors import InfeasibleError, OptionError, UnknownLayerError, UnknownSaliencyError
-from secateur.plugins import strategies
 from secateur.pruning.apply import apply_strategy
+from secateur.pruning.plugins import strategies
 from secateur.pruning.prune import problem_of
 
 

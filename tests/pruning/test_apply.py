@@ -16,8 +16,8 @@ from secateur.errors import (
     UnknownLayerError,
     UnknownStrategyError,
 )
-from secateur.plugins import strategies
 from secateur.pruning.apply import apply_strategy
+from secateur.pruning.plugins import strategies
 from secateur.pruning.strategy import Promise, StrategySpec
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from networks import EXAMPLES, Builder, codes, example, inputs, networks
 from secateur.errors import NetworkError
-from secateur.operations import Conv
+from secateur.network import Conv
 from secateur.pruning.couplings import couplings_of
 
 

@@ -7,11 +7,11 @@ from hypothesis import given, strategies as st
 from networks import EXAMPLES, Builder, example, inputs, networks, with_input
 from secateur.analysis import analyze
 from secateur.errors import InputRangeError, MissingDataError, ShapeError
-from secateur.plugins import strategies
+from secateur.network.tables import ExplicitTable
 from secateur.pruning.apply import apply_strategy
+from secateur.pruning.plugins import strategies
 from secateur.pruning.prune import problem_of, prune
 from secateur.ranges import Ranges
-from secateur.tables import ExplicitTable
 
 
 @pytest.mark.parametrize("strategy", sorted(strategies()))

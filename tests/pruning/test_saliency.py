@@ -5,7 +5,7 @@ import pytest
 from layers import layer, problem
 
 from secateur.errors import MissingDataError
-from secateur.plugins import saliencies, saliency
+from secateur.pruning.plugins import saliencies, saliency
 
 WEIGHT = np.array([[1.0, -2.0], [0.5, 4.0]])
 X = np.array([[3.0, 0.0], [4.0, 1.0]])

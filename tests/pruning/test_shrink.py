@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from networks import Builder, example, inputs, networks
-from secateur.plugins import strategies
+from secateur.pruning.plugins import strategies
 from secateur.pruning.prune import prune
 from secateur.pruning.shrink import shrink
 

@@ -24,7 +24,7 @@ from secateur.pruning.apply import apply_strategy
 from secateur.pruning.schedule import Gradual, Iterative, OneShot, Reselect
 from secateur.pruning.strategy import Promise, StrategySpec
 from secateur.pruning.torch import Pruner
-from secateur.quantization import freeze, quantize
+from secateur.reading.torch import freeze, quantize
 
 
 def blobs(classes=4, features=12, samples=240, seed=0):

@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from secateur.certificate import Certificate
-from secateur.circuit import Circuit
-from secateur.deployment.host import ClientHost, Exported, ServerHost, host_of
+from secateur.backends.host import ClientHost, Exported, ServerHost, host_of
+from secateur.circuits.certificate import Certificate
+from secateur.circuits.circuit import Circuit
 from secateur.deployment.manifest import read_part, write_parts
 from secateur.deployment.messages import Message, sha256
 from secateur.errors import ForeignKeysError, MismatchError, ShapeError
-from secateur.network import Input, Output
-from secateur.operations import Shape
-from secateur.storage import save as save_network
-from secateur.tables import Floats, Integers
+from secateur.network import Input, Output, Shape
+from secateur.network.storage import save as save_network
+from secateur.network.tables import Floats, Integers
 
 
 def save(circuit: Circuit, directory: str | os.PathLike[str]) -> None:

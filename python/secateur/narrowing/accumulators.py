@@ -9,10 +9,9 @@ import numpy as np
 
 from secateur.narrowing.readers import undone_by_readers
 from secateur.narrowing.widths import proved_ranges
-from secateur.network import Network
-from secateur.operations import Add, Affine, Lookup
+from secateur.network import Add, Layer, Lookup, Network
+from secateur.network.tables import Integers
 from secateur.ranges import Ranges
-from secateur.tables import Integers
 
 
 def divide_common_factors(network: Network) -> Network:
@@ -51,7 +50,7 @@ def shift_to_zero(network: Network) -> Network:
     while True:
         given = network
         for operation in given.operations:
-            if isinstance(operation, Affine | Add):
+            if isinstance(operation, Layer | Add):
                 network, ranges = _shifted(network, ranges, operation.name)
         if network is given:
             return network

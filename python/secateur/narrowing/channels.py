@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 
 from secateur.analysis import NodeRange
 from secateur.narrowing.widths import report_of
-from secateur.network import Network
-from secateur.operations import (
+from secateur.network import (
     Add,
-    Affine,
     Concat,
     Conv,
+    Layer,
     Linear,
     Lookup,
     MaxPool,
+    Network,
     Operation,
     Reshape,
     Shape,
     SumPool,
     Transpose,
 )
-from secateur.tables import (
-    Affine as AffineStep,
+from secateur.network.tables import (
+    Affine,
     ExplicitTable,
     Floats,
     FunctionTable,
@@ -64,7 +64,7 @@ def fold_constants(network: Network) -> Network:
     return network.with_operations(*changed) if changed else network
 
 
-def _constants(layer: Affine, source: NodeRange) -> tuple[Mask, Integers]:
+def _constants(layer: Layer, source: NodeRange) -> tuple[Mask, Integers]:
     """Return which input channels can be folded, bool [in], and their values, int64 [in]."""
     low, high = source.channels.low, source.channels.high
     constant = low == high
@@ -73,7 +73,7 @@ def _constants(layer: Affine, source: NodeRange) -> tuple[Mask, Integers]:
     return constant, low
 
 
-def _columns(layer: Affine, values: NDArray[np.generic]) -> NDArray[np.generic]:
+def _columns(layer: Layer, values: NDArray[np.generic]) -> NDArray[np.generic]:
     """Shape `values` [in] to broadcast over the layer's codes [out, in / groups, *kernel]."""
     if isinstance(layer, Linear):
         return values
@@ -202,8 +202,8 @@ def _pick_table(table: Table, kept: Mask) -> Table:
     if isinstance(table, ExplicitTable):
         return ExplicitTable(_pick(table.values, kept), _pick(table.start, kept))
     steps = tuple(
-        AffineStep(_pick(step.scale, kept), _pick(step.offset, kept))
-        if isinstance(step, AffineStep)
+        Affine(_pick(step.scale, kept), _pick(step.offset, kept))
+        if isinstance(step, Affine)
         else step
         for step in table.steps
     )

@@ -9,10 +9,9 @@ import numpy as np
 
 from secateur.narrowing.readers import undone_by_readers
 from secateur.narrowing.widths import proved_ranges
-from secateur.network import Network
-from secateur.operations import Add, Concat, Lookup, Operation
+from secateur.network import Add, Concat, Lookup, Network, Operation
+from secateur.network.tables import Integers, tabulate
 from secateur.ranges import Ranges
-from secateur.tables import Integers, tabulate
 
 
 def skip_identities(network: Network) -> Network:

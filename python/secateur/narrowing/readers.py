@@ -15,22 +15,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from secateur.narrowing.widths import circuit_bits
-from secateur.network import Network
-from secateur.operations import (
+from secateur.network import (
     Add,
     Concat,
     Conv,
     Linear,
     Lookup,
     MaxPool,
+    Network,
     Operation,
     Reshape,
     Shape,
     SumPool,
     Transpose,
 )
+from secateur.network.tables import Integers
 from secateur.ranges import Ranges
-from secateur.tables import Integers
 
 
 class _CannotUndoError(Exception):

@@ -12,8 +12,7 @@ from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
 from secateur.narrowing.widths import circuit_bits, report_of
-from secateur.network import Network
-from secateur.operations import Lookup
+from secateur.network import Lookup, Network
 
 #: In the order in which one makes work for the next.
 _STEPS: tuple[Callable[[Network], Network], ...] = (
@@ -118,7 +117,7 @@ def narrow(network: Network) -> Network:
     Example:
         >>> import numpy as np
         >>> from secateur.network import Input, Network, Output
-        >>> from secateur.operations import Linear
+        >>> from secateur.network import Linear
         >>> one, zero = np.ones(1), np.zeros(1)
         >>> fc = Linear("fc", "input", np.array([[2, -4, 6]]))
         >>> wide = Network(

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from secateur import plugins
 from secateur.errors import (
     BrokenPromiseError,
     MaskError,
@@ -17,6 +16,7 @@ from secateur.errors import (
     SpecificationError,
     StrategyFailedError,
 )
+from secateur.pruning import plugins
 from secateur.pruning.options import options_of
 from secateur.pruning.problem import Mask, Masks, PruningProblem
 from secateur.pruning.strategy import Budget, StrategySpec

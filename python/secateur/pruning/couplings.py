@@ -11,20 +11,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from secateur.network import Network
-from secateur.operations import (
-    Affine,
+from secateur.network import (
     Concat,
+    Layer,
     MaxPool,
+    Network,
     Operation,
     Reshape,
     Shape,
     SumPool,
     Transpose,
-    _windows,
 )
+from secateur.network.operations import _windows
+from secateur.network.tables import Integers
 from secateur.pruning.problem import Coupling, Mask
-from secateur.tables import Integers
 
 #: A layer and, shaped like the node, the output channel of it that each element comes from.
 Trail = tuple[str, Integers]
@@ -38,7 +38,7 @@ def couplings_of(network: Network) -> tuple[Coupling, ...]:
     for operation in network.operations:
         sources = [trails[s] for s in operation.sources]
         shape = network.shapes[operation.name]
-        if isinstance(operation, Affine):
+        if isinstance(operation, Layer):
             for producer, channels in sources[0]:
                 key = producer, operation.name
                 known = pairs.get(key, np.empty((0, 2), np.int64))

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from secateur.analysis import NodeRange, analyze, propagate
-from secateur.network import Network
-from secateur.operations import Affine, Conv, _windows
+from secateur.network import Conv, Layer, Network
+from secateur.network.operations import _windows
 from secateur.pruning.apply import Strategy, apply_strategy
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.problem import (
@@ -59,7 +59,7 @@ def prune(
     Example:
         >>> import numpy as np
         >>> from secateur.network import Input, Output
-        >>> from secateur.operations import Linear
+        >>> from secateur.network import Linear
         >>> one, zero = np.ones(1), np.zeros(1)
         >>> network = Network(
         ...     Input((3,), np.array(0), np.array(3)),
@@ -118,7 +118,7 @@ def _whatever_is_removed(network: Network) -> Mapping[str, NodeRange]:
     nodes = dict(analyze(network).nodes)
     for operation in network.operations:
         sources = [nodes[s] for s in operation.sources]
-        if isinstance(operation, Affine):
+        if isinstance(operation, Layer):
             sources = [_with_zero(s) for s in sources]
         shape = network.shapes[operation.name]
         nodes[operation.name] = replace(
@@ -132,7 +132,7 @@ def _with_zero(node: NodeRange) -> NodeRange:
     return replace(node, ranges=Ranges(np.minimum(low, 0), np.maximum(high, 0)))
 
 
-def layer_of(operation: Affine, source: NodeRange) -> PrunableLayer:
+def layer_of(operation: Layer, source: NodeRange) -> PrunableLayer:
     """Return what a strategy sees of one operation, whose source has this range."""
     low = np.broadcast_to(source.ranges.low, source.shape)
     high = np.broadcast_to(source.ranges.high, source.shape)

@@ -16,8 +16,8 @@ def shrink(network: Network) -> Network:
     Example:
         >>> import numpy as np
         >>> from secateur.network import Input, Output
-        >>> from secateur.operations import Linear, Lookup
-        >>> from secateur.tables import FunctionTable, Quantize
+        >>> from secateur.network import Linear, Lookup
+        >>> from secateur.network.tables import FunctionTable, Quantize
         >>> one, zero = np.ones(1), np.zeros(1)
         >>> network = Network(
         ...     Input((2,), np.array(0), np.array(3)),

@@ -15,8 +15,7 @@ from torch.nn.utils import prune
 
 from secateur.analysis import NodeRange, analyze, propagate
 from secateur.errors import BrokenPromiseError, ScheduleError
-from secateur.network import Network
-from secateur.operations import Affine, Lookup, Shape
+from secateur.network import Layer, Lookup, Network, Shape
 from secateur.pruning.apply import (
     Step,
     Strategy,
@@ -30,16 +29,16 @@ from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, Pruning
 from secateur.pruning.prune import layer_of, problem_of
 from secateur.pruning.schedule import Reselect, Schedule
 from secateur.pruning.strategy import StrategySpec
-from secateur.quantization.freeze import freeze, read
-from secateur.quantization.quantizers import (
+from secateur.ranges import Ranges
+from secateur.reading.torch.freeze import freeze, read
+from secateur.reading.torch.quantizers import (
     codes_if_kept,
     fix_codes,
     learned_scale,
     set_scales,
     settable_codes,
 )
-from secateur.quantization.trace import evaluating
-from secateur.ranges import Ranges
+from secateur.reading.torch.trace import evaluating
 
 Link = tuple[StrategySpec, dict[str, Any]]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -59,7 +58,7 @@ class Pruner:
 
     >>> import torch
     >>> from torch import nn
-    >>> from secateur.quantization import freeze, quantize
+    >>> from secateur.reading.torch import freeze, quantize
     >>> samples = torch.linspace(-1.0, 1.0, 64).reshape(16, 4)
     >>> module = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> model = quantize(module, calibration=samples)
@@ -342,7 +341,7 @@ def _structure(network: Network) -> PruningProblem:
             codes = operation.table.codomain
             like = np.zeros((node.shape[0], *(1,) * (len(node.shape) - 1)), np.int64)
             node = replace(node, ranges=Ranges(like + codes.low, like + codes.high))
-        elif operation is not None and not isinstance(operation, Affine):
+        elif operation is not None and not isinstance(operation, Layer):
             sources = [nodes[s] for s in operation.sources]
             node = replace(node, ranges=propagate(operation, node.shape, sources))
         nodes[node.name] = node

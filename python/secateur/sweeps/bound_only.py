@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from secateur import bounds, plugins
+from secateur import bounds
 from secateur.errors import MaskError, OptionError, ShapeError
 from secateur.network import Network
+from secateur.pruning import plugins
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.problem import Floats, Integers, Mask, PrunableLayer, PruningProblem
 from secateur.pruning.prune import problem_of
@@ -84,7 +85,7 @@ def sweep_bounds(network: Network | PruningProblem, candidates: Candidates) -> C
 
     Example:
         >>> from secateur.network import Input, Output
-        >>> from secateur.operations import Linear
+        >>> from secateur.network import Linear
         >>> one, zero = np.ones(1), np.zeros(1)
         >>> network = Network(
         ...     Input((3,), np.array(0), np.array(3)),

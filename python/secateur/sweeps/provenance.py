@@ -49,7 +49,7 @@ def _library() -> Mapping[str, str]:
 
 @functools.cache
 def _strategy_provenance(name: str) -> Mapping[str, str]:
-    from secateur.plugins import strategy
+    from secateur.pruning.plugins import strategy
 
     offered = strategy(name)
     if offered.distribution is None or offered.version is None:

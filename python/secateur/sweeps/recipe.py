@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from secateur.analysis import analyze
-from secateur.circuit import Circuit, compile
+from secateur.circuits.circuit import Circuit, compile
 from secateur.errors import PointError
 from secateur.network import Network
-from secateur.storage import digest
+from secateur.network.storage import digest
 from secateur.sweeps.cache import Cache
 from secateur.sweeps.points import Point, plain
 from secateur.sweeps.provenance import library_version
@@ -145,7 +145,7 @@ class Recipe:
         from secateur import training
         from secateur.pruning.schedule import Reselect
         from secateur.pruning.torch import Pruner
-        from secateur.quantization import freeze, quantize
+        from secateur.reading.torch import freeze, quantize
 
         model = quantize(
             teacher,

@@ -1,0 +1,1 @@
+"""concrete-numpy 0.11, for Python 3.10."""

@@ -1,0 +1,87 @@
+"""concrete-numpy 0.11: one width rules the whole circuit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any
+
+import concrete.numpy as cnp
+import concrete.onnx as connx
+import numpy as np
+from concrete.numpy.extensions.tag import tag_context
+from concrete.numpy.mlir.graph_converter import GraphConverter
+
+from secateur.backends.backend import BackendCircuit, BackendName, Tracing, refusal
+from secateur.network.tables import Integers
+
+_ENCRYPTED_COMPARISONS = {"greater", "greater_equal", "less", "less_equal"}
+
+
+class ConcreteNumpy:
+    """The backend for Python 3.10."""
+
+    name: BackendName = "concrete-numpy"
+    namespace: ModuleType = cnp
+
+    @property
+    def version(self) -> str:
+        return version("concrete-numpy")
+
+    def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
+        return connx.conv(x, weight, bias, **options)
+
+    def round_bits(self, x: Any, bits: int, width: int) -> Any:
+        # Its round_bit_pattern is one more lookup at full width; the table rounds for free.
+        return x
+
+    def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
+        # The package sets this up for the one thread that imported it; dask's workers trace
+        # in others.
+        vars(tag_context).setdefault("stack", [])
+        compiler = cnp.Compiler(function, dict.fromkeys(sample, "encrypted"))
+        values = tuple(sample.values())
+        options = cnp.Configuration(dump_artifacts_on_unexpected_failures=False)
+        return Tracing(
+            compiler.trace([values if len(values) > 1 else values[0]], options), compiler
+        )
+
+    def compile(
+        self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
+    ) -> BackendCircuit:
+        # NumPy integers, or the library takes the bounds for those of floats.
+        tracing.graph.update_with_bounds(
+            {
+                node: {"min": np.int64(low), "max": np.int64(high)}
+                for node, (low, high) in declared.items()
+            }
+        )
+        configuration = cnp.Configuration(**options)
+        try:
+            mlir = GraphConverter.convert(tracing.graph)
+            circuit: BackendCircuit = cnp.Circuit(tracing.graph, mlir, configuration)
+        except RuntimeError as error:
+            raise refusal(self.name, error) from error
+        return circuit
+
+    def simulate(self, circuit: BackendCircuit, x: Integers) -> Any:
+        return circuit.simulate(x)
+
+    def lookups(self, graph: Any, circuit: BackendCircuit) -> int:
+        looked_up = (n for n in graph.graph.nodes if n.converted_to_table_lookup)
+        return sum(math.prod(node.output.shape) for node in looked_up)
+
+    def widths(self, graph: Any) -> Mapping[Any, int]:
+        # The rule of GraphConverter: the largest width of any node, clear ones one bit more.
+        nodes = list(graph.graph.nodes)
+        width = max(n.output.dtype.bit_width - n.output.is_clear for n in nodes)
+        if any(
+            n.operation.value == "generic"
+            and n.properties["name"] in _ENCRYPTED_COMPARISONS
+            and not n.converted_to_table_lookup
+            for n in nodes
+        ):
+            width = max(width, 4)
+        return {n: width for n in nodes if n.output.is_encrypted}

@@ -1,0 +1,1 @@
+"""concrete-python 2, for Python 3.11 and 3.12."""

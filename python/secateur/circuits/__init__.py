@@ -1,0 +1,1 @@
+"""Circuits: lowering, the proof of traced graphs, price, and what is compiled."""

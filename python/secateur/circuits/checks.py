@@ -1,0 +1,80 @@
+"""What has to hold before a network's traced graph is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from secateur.analysis import RangeReport, analyze
+from secateur.backends.backend import WIDTH_LIMIT
+from secateur.circuits.proof import Proof
+from secateur.errors import ProofMismatchError, WidthError
+from secateur.network import Network
+from secateur.ranges import Range, Ranges
+
+
+def check_agreement(report: RangeReport, nodes: Mapping[str, Any], proof: Proof) -> None:
+    """Raise `ProofMismatchError` unless graph and network have the same ranges, all of them.
+
+    The analysis knows operations, the proof knows what they became in the traced graph: a
+    second pair of eyes.
+
+    Args:
+        report: the analysis of the network.
+        nodes: operation name → node that holds its result.
+        proof: node → range; a node may have been fused into a later table.
+    """
+    for name, node in nodes.items():
+        if node not in proof:
+            continue
+        traced, shape = proof[node], report[name].shape
+        known = report[name].ranges
+        analysed = Ranges(*(np.broadcast_to(side, shape) for side in (known.low, known.high)))
+        differs = (traced.low != analysed.low) | (traced.high != analysed.high)
+        if differs.any():
+            at = tuple(int(i) for i in np.argwhere(differs)[0])
+            raise ProofMismatchError(
+                f"layer {name!r}, channel {at[0]}: the traced graph has {traced[at]}, "
+                f"the network {analysed[at]}; this is a defect, please report it",
+                layer=name,
+                channel=at[0],
+                graph=traced[at],
+                network=analysed[at],
+            )
+
+
+def check_widths(
+    network: Network, nodes: Mapping[str, Any], declared: Mapping[Any, tuple[int, int]]
+) -> None:
+    """Raise `WidthError` where there are lookups and an operation is wider than they take.
+
+    Args:
+        network: as the caller knows it, not narrowed: its channels are the ones to blame.
+        nodes: operation name → node that holds its result.
+        declared: node → range that the backend is to give it a width for.
+    """
+    if not any(node.converted_to_table_lookup for node in declared):
+        return
+    for name, node in nodes.items():
+        needed = Range(*declared.get(node, (0, 0)))
+        bits = needed.bits("signed" if needed.low < 0 else "unsigned")
+        if bits <= WIDTH_LIMIT:
+            continue
+        # Narrowing widens no channel, so that the wide ones were wide before.
+        over = np.flatnonzero(analyze(network)[name].channels.bits("span") > WIDTH_LIMIT).tolist()
+        raise WidthError(
+            f"layer {name!r} needs {bits} bits, {bits - WIDTH_LIMIT} more than the "
+            f"{WIDTH_LIMIT} of a lookup, for channels {_listed(over)}; nothing was compiled; "
+            f'secateur.prune(network, "accumulator", bits={WIDTH_LIMIT}) makes it fit',
+            layer=name,
+            channels=tuple(over),
+            bits=bits,
+            limit=WIDTH_LIMIT,
+        )
+
+
+def _listed(channels: list[int], most: int = 8) -> str:
+    shown = ", ".join(map(str, channels[:most]))
+    return f"{shown} and {len(channels) - most} more" if len(channels) > most else shown

@@ -1,0 +1,237 @@
+"""The circuit: a network compiled for encrypted data, with widths that are proved.
+
+    network → narrow → analyze → trace → prove → compile → Circuit
+
+`circuit.encrypt_run_decrypt(x) == network(x)`, integer for integer, for every input of the
+declared range.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from secateur.analysis import RangeReport, analyze
+from secateur.backends.backend import Backend, BackendCircuit, backend_named
+from secateur.circuits.certificate import Certificate
+from secateur.circuits.checks import check_agreement, check_widths
+from secateur.circuits.lowering import Lowered
+from secateur.circuits.price import Cost, cost_of
+from secateur.circuits.proof import declare, prove
+from secateur.errors import ShapeError
+from secateur.narrowing import narrow
+from secateur.network import Network
+from secateur.network.tables import Integers
+from secateur.show.progress import track
+from secateur.show.tables import Table
+
+
+@dataclass(frozen=True, eq=False)
+class Circuit:
+    """A compiled network.
+
+    Args:
+        network: what it computes, as it was given to `compile`.
+        report: the narrowed network that was lowered, and its proved ranges.
+        backend: what compiled it.
+        compiled: the backend's own circuit.
+        cost: what it costs.
+        timings: stage → seconds that it took the last time.
+    """
+
+    network: Network
+    report: RangeReport
+    backend: Backend
+    compiled: BackendCircuit = field(repr=False)
+    cost: Cost
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def keygen(self, force: bool = False) -> None:
+        """Make the keys, unless there are some; `force` makes new ones."""
+        if force or "keygen" not in self.timings:
+            with _timed(self.timings, "keygen"):
+                self.compiled.keygen(force)
+
+    def encrypt(self, x: ArrayLike) -> Any:
+        """Return the ciphertext of one sample, integers [*network.input.shape].
+
+        Raises:
+            DtypeError, ShapeError, InputRangeError: `x` is not what the proof was made for.
+        """
+        sample = np.asarray(x)
+        if sample.shape != self.network.input.shape:
+            raise ShapeError(
+                f"encrypt takes one sample of shape {self.network.input.shape}, "
+                f"got {sample.shape}; encrypt_run_decrypt takes batches",
+                argument="x",
+                shape=sample.shape,
+                expected=self.network.input.shape,
+            )
+        self.network.input.check(sample[None])
+        self.keygen()
+        with _timed(self.timings, "encrypt"):
+            return self.compiled.encrypt(sample.astype(np.int64))
+
+    def run(self, ciphertext: Any) -> Any:
+        """Return the encrypted result for the ciphertext of one sample."""
+        with _timed(self.timings, "run"):
+            return self.compiled.run(ciphertext)
+
+    def decrypt(self, result: Any) -> Integers:
+        """Return the network's integers, int64 [*output shape], of an encrypted result."""
+        with _timed(self.timings, "decrypt"):
+            return self._integers(self.compiled.decrypt(result))
+
+    def encrypt_run_decrypt(self, x: ArrayLike) -> Integers:
+        """Return what the network returns, computed on encrypted data.
+
+        Args:
+            x: integers [batch, *network.input.shape], or one sample without the batch axis.
+
+        Returns:
+            int64 [batch, *output shape], or one sample's; `== network(x)`. A batch shows a
+            progress bar on a terminal's stderr.
+        """
+        return self._each(x, lambda sample: self.decrypt(self.run(self.encrypt(sample))))
+
+    def simulate(self, x: ArrayLike) -> Integers:
+        """Return what `encrypt_run_decrypt` returns, computed in the clear by the backend."""
+        with _timed(self.timings, "simulate"):
+            return self._each(
+                x,
+                lambda sample: self._integers(self.backend.simulate(self.compiled, sample)),
+            )
+
+    @property
+    def certificate(self) -> Certificate:
+        """The proved range of every operation that was compiled, made anew."""
+        return Certificate.of(self.report.network)
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write the parts of a server, a client and the network below `directory`.
+
+        Raises:
+            FileExistsError: `directory` holds something already.
+            OSError: it cannot be written; nothing is left behind.
+        """
+        from secateur import deployment  # a later stage, which is built on this one
+
+        deployment.save(self, directory)
+
+    def _integers(self, decrypted: Any) -> Integers:
+        """Read decrypted accumulators, one sample without batch axis, as the network does."""
+        output = self.report.network.output
+        raw = np.asarray(decrypted).astype(np.int64)
+        return output.integers(raw.reshape(1, *self.report.network.shapes[output.source]))[0]
+
+    def _each(self, x: ArrayLike, infer: Callable[[Integers], Integers]) -> Integers:
+        x = np.asarray(x)
+        if x.ndim == len(self.network.input.shape):
+            return self._each(x[None], infer)[0]
+        self.network.input.check(x)
+        results = [infer(sample.astype(np.int64)) for sample in track("inference", list(x))]
+        shape = self.report.network.shapes[self.report.network.output.source]
+        return np.array(results, dtype=np.int64).reshape(len(x), *shape)
+
+    def __str__(self) -> str:
+        """The operations with their proved ranges and widths, then what the circuit costs."""
+        rows = [
+            (
+                node.name,
+                node.kind,
+                node.channels.low.min(),
+                node.channels.high.max(),
+                self.cost.bits.get(node.name),
+            )
+            for node in self.report
+        ]
+        return "\n".join(
+            [
+                f"circuit of {self.backend.name} {self.backend.version}",
+                str(Table(("node", "kind", "low", "high", "bits"), rows)),
+                str(self.cost),
+            ]
+        )
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    start = perf_counter()
+    yield
+    timings[stage] = perf_counter() - start
+
+
+def compile(
+    network: Network,
+    backend: str | None = None,
+    *,
+    p_error: float | None = None,
+    global_p_error: float | None = None,
+    configuration: Mapping[str, Any] | None = None,
+) -> Circuit:
+    """Return the circuit of `network`, at the least widths that the proof allows.
+
+    Args:
+        network: what to compile.
+        backend: "concrete-numpy" or "concrete-python"; None takes what is installed.
+        p_error: probability that one lookup goes wrong; None leaves it to the backend.
+        global_p_error: probability that any lookup of an inference does.
+        configuration: further options of the backend's own `Configuration`, as they are.
+
+    Raises:
+        MissingExtraError: the backend is not installed.
+        WidthError: a proved width exceeds what a lookup takes; nothing was compiled.
+        BackendError: the backend refuses; it may know no parameters for so many bits.
+        AccumulatorOverflowError: an accumulator that 64 bits do not hold.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Network, Output
+        >>> from secateur.network import Linear
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[1, -2, 1]])),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> circuit = compile(network)
+        >>> circuit.cost.bits  # [-6, 6] is moved to [0, 12], and back after decryption
+        {'fc': 4}
+        >>> circuit.simulate([3, 0, 3])
+        array([6])
+    """
+    target = backend_named(backend)
+    timings: dict[str, float] = {}
+    with _timed(timings, "narrow"):
+        report = analyze(narrow(network))
+    lowered = Lowered(report, target)
+    box = report[network.input.name].ranges
+    sample = np.broadcast_to(box.low, network.input.shape)
+    with _timed(timings, "trace"):
+        tracing = target.trace(lowered.function(), {"x": sample})
+    with _timed(timings, "prove"):
+        proof = prove(tracing.graph, {"x": box}, lowered.joined)
+        declared = declare(tracing.graph, proof)
+        # First the widths: the analysis does not evaluate tables that no circuit has room for.
+        check_widths(network, lowered.nodes, declared)
+        check_agreement(report, lowered.nodes, proof)
+    options = {"p_error": p_error, "global_p_error": global_p_error, **(configuration or {})}
+    with _timed(timings, "compile"):
+        compiled = target.compile(tracing, declared, options)
+    price = cost_of(target, tracing.graph, lowered.nodes, compiled)
+    return Circuit(network, report, target, compiled, price, timings)
+
+
+def cost(network: Network, backend: str | None = None, **options: Any) -> Cost:
+    """Return what the circuit of `network` costs; the arguments are those of `compile`.
+
+    No key is made: small networks take less than a second.
+    """
+    return compile(network, backend, **options).cost

@@ -1,0 +1,134 @@
+"""Proof: the range of every node of a traced graph, and the width that it has to have.
+
+The proof walks the backend's own graph, so that it holds for what is really compiled and
+serves functions that users wrote for the backend themselves. Ranges are kept for every
+element of a tensor. What is not known to be sound is refused, with its source line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from secateur.circuits.rules import Step, is_constant, point, range_of
+from secateur.errors import UnprovableError
+from secateur.ranges import Ranges
+
+Proof = Mapping[Any, Ranges]
+
+#: Operations that TFHE computes modulo a power of two, exact whatever their own range is.
+_MODULAR = {
+    "add",
+    "array",
+    "assign.static",
+    "assign_static",
+    "broadcast_to",
+    "concatenate",
+    "conv2d",
+    "copy",
+    "dot",
+    "expand_dims",
+    "index.static",
+    "index_static",
+    "matmul",
+    "multiply",
+    "negative",
+    "reshape",
+    "squeeze",
+    "subtract",
+    "sum",
+    "transpose",
+    "zeros",
+    "ones",
+}
+
+
+def prove(graph: Any, inputs: Mapping[str, Ranges], joined: Collection[Any] = ()) -> Proof:
+    """Return node → range for every node of a backend's traced graph.
+
+    Args:
+        graph: the graph, univariate subgraphs fused.
+        inputs: parameter name → range, low and high int64 broadcastable to its shape.
+        joined: nodes of shape [channels, ...] whose elements of one channel are to share one
+            range, their hull, as `secateur.analyze` has it.
+
+    Returns:
+        Node → low and high, int64 of the node's shape.
+
+    Raises:
+        UnprovableError: an operation whose range is not known to be sound; names its line.
+        AccumulatorOverflowError: a value that 64 bits do not hold.
+    """
+    proved: dict[Any, Ranges] = {}
+    for node in nx.topological_sort(graph.graph):
+        if node.operation.value == "input":
+            given = inputs[node.properties["name"]]
+            shape = node.output.shape
+            ranges = Ranges(*(np.broadcast_to(s, shape) for s in (given.low, given.high)))
+        elif is_constant(node):
+            ranges = _constant(node)
+        else:
+            ranges = range_of(Step(node, graph.ordered_preds_of, proved))
+        proved[node] = _join(ranges) if node in joined else ranges
+    return proved
+
+
+def _constant(node: Any) -> Ranges:
+    value = np.asarray(node())
+    if not (np.issubdtype(value.dtype, np.integer) or value.dtype == np.bool_):
+        raise UnprovableError(
+            f"the constant at {node.location} is {value.dtype}, expected integers; "
+            "nothing was compiled",
+            operation="constant",
+            location=node.location,
+        )
+    return point(value)
+
+
+def _join(ranges: Ranges) -> Ranges:
+    axes = tuple(range(1, ranges.low.ndim))
+    low, high = ranges.low, ranges.high
+    return Ranges(
+        np.broadcast_to(low.min(axis=axes, keepdims=True), low.shape),
+        np.broadcast_to(high.max(axis=axes, keepdims=True), high.shape),
+    )
+
+
+def declare(graph: Any, proof: Proof) -> dict[Any, tuple[int, int]]:
+    """Return node → the range to declare to the backend, so that widths come out least.
+
+    A node that is looked up, decrypted or encrypted needs its proved range. What lies
+    between only adds up, modulo a power of two that holds the nodes it leads to: it is
+    declared as one bit of its own sign, and takes the width of its neighbours. A clear
+    constant is declared signed, since it is encoded in two's complement with one bit more
+    than the circuit.
+    """
+    outputs = set(graph.output_nodes.values())
+    declared = {}
+    for node, ranges in proof.items():
+        low, high = int(ranges.low.min()), int(ranges.high.max())
+        if is_constant(node):
+            low = min(low, -1)
+        elif node not in outputs and _only_adds(graph, node):
+            low, high = min(max(low, -1), 0), 0
+        declared[node] = (low, high)
+    return declared
+
+
+def _only_adds(graph: Any, node: Any) -> bool:
+    """Say whether nothing but modular arithmetic reads or makes an encrypted node."""
+    return _is_modular(graph, node) and all(
+        _is_modular(graph, reader) for reader in graph.graph.successors(node)
+    )
+
+
+def _is_modular(graph: Any, node: Any) -> bool:
+    if node.operation.value != "generic" or node.properties["name"] not in _MODULAR:
+        return False
+    if node.properties["name"] in {"multiply", "matmul", "dot"}:
+        # A product of two encrypted values is made of lookups.
+        return any(is_constant(pred) for pred in graph.ordered_preds_of(node))
+    return True

@@ -1,1 +1,0 @@
-"""From a network to the circuit of a backend, with proved ranges."""

@@ -1,0 +1,221 @@
+"""Networks as files: safetensors for the arrays, a versioned JSON header for the graph.
+
+Nothing in a file is ever executed: operations, tables and activations are named by the
+registry below, and a name that is not in it is refused. The header carries a hash of
+everything else in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.errors import (
+    FileFormatError,
+    FileVersionError,
+    NetworkError,
+    SecateurError,
+)
+from secateur.extras import needed_for
+from secateur.files import write_whole
+from secateur.network import Input, Network, Output, operations, tables
+
+FORMAT = "secateur-network"
+VERSION = 1
+
+#: Name in a file → class. Names are part of the format: never change one.
+_KINDS: Mapping[str, type] = {
+    "network": Network,
+    "input": Input,
+    "output": Output,
+    "linear": operations.Linear,
+    "conv": operations.Conv,
+    "lookup": operations.Lookup,
+    "add": operations.Add,
+    "concat": operations.Concat,
+    "sum-pool": operations.SumPool,
+    "max-pool": operations.MaxPool,
+    "reshape": operations.Reshape,
+    "transpose": operations.Transpose,
+    "function-table": tables.FunctionTable,
+    "explicit-table": tables.ExplicitTable,
+    "affine": tables.Affine,
+    "activation": tables.Activation,
+    "quantize": tables.Quantize,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+Tensors = dict[str, NDArray[Any]]
+
+
+def save(network: Network, path: str | os.PathLike[str]) -> None:
+    """Write `network` to `path` as safetensors; the file appears whole or not at all.
+
+    Raises:
+        MissingExtraError: safetensors is not installed.
+        NetworkError: an operation or table that is not of this library.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from secateur.network import Input, Network, Output
+        >>> from secateur.network import Linear
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((2,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[1, -2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     save(network, f"{directory}/net.safetensors")
+        ...     again = load(f"{directory}/net.safetensors")
+        >>> again["fc"].codes, again(np.array([3, 1]))
+        (array([[ 1, -2]], dtype=int8), array([1]))
+    """
+    numpy_io = _safetensors()
+    tensors: Tensors = {}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "secateur": version("secateur"),
+        "network": _encode(network, "network", tensors),
+    }
+    header["sha256"] = _hash(header, tensors)
+    write_whole(path, numpy_io.save(tensors, metadata={"secateur": _canonical(header)}))
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """Return the network that `save` wrote to `path`.
+
+    Raises:
+        MissingExtraError: safetensors is not installed.
+        FileFormatError: the file is not a network, is truncated, or was altered.
+        FileVersionError: a later version of this library wrote it.
+        OSError: the file cannot be read.
+    """
+    header, tensors = _read(Path(path))
+    if header.get("format") != FORMAT or "version" not in header:
+        raise _damaged(path, "is no network of this library")
+    if header["version"] != VERSION:
+        raise FileVersionError(
+            f"{path} has format version {header['version']}, written by secateur "
+            f"{header.get('secateur')}; this one, {version('secateur')}, reads version {VERSION}",
+            path=str(path),
+            version=header["version"],
+            known=VERSION,
+        )
+    if header.pop("sha256", None) != _hash(header, tensors):
+        raise _damaged(path, "does not match its hash: it was altered or damaged")
+    try:
+        network = _decode(header["network"], tensors)
+    except (SecateurError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, f"holds no valid network: {error}") from error
+    if not isinstance(network, Network):
+        raise _damaged(path, f"holds a {type(network).__name__} in place of a network")
+    return network
+
+
+def fingerprint(network: Network) -> str:
+    """Return the SHA-256 of all that makes up `network`, 64 hexadecimal digits.
+
+    It does not depend on the version of the library that computes it or wrote the network.
+    """
+    tensors: Tensors = {}
+    return _hash(_encode(network, "network", tensors), tensors)
+
+
+def digest(**arrays: NDArray[Any] | None) -> str:
+    """Return the SHA-256 of named arrays, their dtypes and shapes; None where there is none."""
+    return _hash(None, {name: array for name, array in arrays.items() if array is not None})
+
+
+def _safetensors() -> Any:
+    with needed_for("a network's file"):
+        import safetensors.numpy
+    return safetensors.numpy
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
+    """Return header and arrays of a file, whatever they are."""
+    numpy_io = _safetensors()
+    from safetensors import SafetensorError
+
+    content = path.read_bytes()
+    try:
+        tensors = numpy_io.load(content)
+        # The library reads metadata from named files only; the layout is 8 bytes of
+        # little-endian length, then that much JSON.
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        header = json.loads(metadata["secateur"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"is truncated or is no network of this library: {error}") from error
+    if not isinstance(header, dict):
+        raise _damaged(path, "is no network of this library")
+    return header, tensors
+
+
+def _damaged(path: str | os.PathLike[str], problem: str) -> FileFormatError:
+    return FileFormatError(f"{path} {problem}", path=str(path), problem=problem)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _hash(value: Any, tensors: Tensors) -> str:
+    digest = hashlib.sha256(_canonical(value).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        little = array.astype(array.dtype.newbyteorder("<"))
+        digest.update(_canonical([name, little.dtype.str, list(array.shape)]).encode())
+        digest.update(little.tobytes())
+    return digest.hexdigest()
+
+
+def _encode(value: Any, where: str, tensors: Tensors) -> Any:
+    """Return `value` as JSON; its arrays go to `tensors` under names that start with `where`."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value)
+    if isinstance(value, np.ndarray):
+        tensors[where] = value
+        return {"$tensor": where}
+    if isinstance(value, tuple):
+        return [_encode(v, f"{where}.{i}", tensors) for i, v in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {str(k): _encode(v, f"{where}.{k}", tensors) for k, v in value.items()}
+    if type(value) not in _NAMES or not is_dataclass(value):
+        raise NetworkError(
+            f"{where} is a {type(value).__qualname__}, which no file format names; "
+            f"known are {', '.join(_KINDS)}",
+            operation=type(value).__qualname__,
+        )
+    encoded = {
+        f.name: _encode(getattr(value, f.name), f"{where}.{f.name}", tensors) for f in fields(value)
+    }
+    return {"$kind": _NAMES[type(value)], **encoded}
+
+
+def _decode(value: Any, tensors: Tensors) -> Any:
+    """Return what `_encode` was given; raises KeyError or TypeError for what it never gives."""
+    if isinstance(value, list):
+        return tuple(_decode(v, tensors) for v in value)
+    if not isinstance(value, dict):
+        return value
+    if "$tensor" in value:
+        return tensors[value["$tensor"]]
+    decoded = {k: _decode(v, tensors) for k, v in value.items() if k != "$kind"}
+    return _KINDS[value["$kind"]](**decoded) if "$kind" in value else decoded

@@ -1,0 +1,1 @@
+"""What networks are read from: one room for each source."""

@@ -1,0 +1,341 @@
+"""Brevitas quantisers: how ours are made, and what any of them amounts to in integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import brevitas.nn as qnn
+import numpy as np
+import torch
+from brevitas.core.function_wrapper import RoundSte
+from brevitas.core.quant import IntQuant, RescalingIntQuant
+from brevitas.core.restrict_val import LogFloatRestrictValue
+from brevitas.core.scaling import ParameterScaling
+from brevitas.inject.enum import RestrictValueType, ScalingImplType
+from brevitas.quant import (
+    Int8ActPerTensorFloatMinMaxInit,
+    Int8WeightPerChannelFloat,
+    Uint8ActPerTensorFloatMaxInit,
+)
+from brevitas.quant_tensor import IntQuantTensor
+from numpy.typing import NDArray
+from torch import nn
+
+from secateur.errors import NotFiniteError, UnsupportedModuleError
+from secateur.network.tables import Quantize
+
+#: Scales are learned as logarithms, so that one learning rate suits every magnitude.
+_LEARNED_SCALE = {
+    "scaling_impl_type": ScalingImplType.PARAMETER,
+    "restrict_scaling_type": RestrictValueType.LOG_FP,
+}
+_LAYERS = {
+    nn.Linear: qnn.QuantLinear,
+    nn.Conv1d: qnn.QuantConv1d,
+    nn.Conv2d: qnn.QuantConv2d,
+    nn.Conv3d: qnn.QuantConv3d,
+}
+_CANDIDATES = 64
+
+
+def weight_options(scale: torch.Tensor, bits: int) -> dict[str, Any]:
+    """Return the options of a layer whose codes are weight / scale, in `bits` bits.
+
+    Codes are symmetric, [−(2^(b−1) − 1), 2^(b−1) − 1]; at one bit, where that would leave
+    nothing but 0, they are {−1, 0}.
+
+    Args:
+        scale: positive [out, 1, ...]; where the learned scale of each channel starts.
+        bits: 1 to 16.
+    """
+    narrow = bits > 1
+    greatest = 2 ** (bits - 1) - narrow
+    options = {"bit_width": bits, "narrow_range": narrow, "scaling_init": scale * greatest}
+    options |= {**_LEARNED_SCALE, "quant": Int8WeightPerChannelFloat}
+    return {f"weight_{key}": value for key, value in options.items()}
+
+
+def quantized_layer(layer: Any, bits: int) -> nn.Module:
+    """Return the Brevitas layer with the weights and bias of a Linear or Conv."""
+    kind = next(k for k in type(layer).__mro__ if k in _LAYERS)
+    scale = weight_scale(layer.weight.detach(), bits)
+    options = weight_options(scale, bits) | {"bias": layer.bias is not None}
+    if kind is nn.Linear:
+        shape: tuple[Any, ...] = (layer.in_features, layer.out_features)
+    else:
+        shape = (layer.in_channels, layer.out_channels, layer.kernel_size)
+        options |= {k: getattr(layer, k) for k in ("stride", "padding", "dilation", "groups")}
+    quantized: nn.Module = _LAYERS[kind](*shape, **options)
+    with torch.no_grad():
+        quantized.weight.copy_(layer.weight)
+        if layer.bias is not None:
+            quantized.bias.copy_(layer.bias)
+    return quantized.to(layer.weight.device, layer.weight.dtype)
+
+
+def weight_scale(weight: torch.Tensor, bits: int) -> torch.Tensor:
+    """Return the scale of each output channel with the least squared error, [out, 1, ...]."""
+    scale = _least_error_scale(weight.flatten(1), *_code_range(bits, True, bits > 1))
+    return scale.reshape(-1, *(1,) * (weight.ndim - 1))
+
+
+def activation_quantizer(samples: torch.Tensor, bits: int, signed: bool) -> qnn.QuantIdentity:
+    """Return a quantiser whose learned scale starts at the least squared error on `samples`.
+
+    Unsigned codes are [0, 2^b − 1], signed ones [−2^(b−1), 2^(b−1) − 1]; the zero point is 0.
+    """
+    low, high = _code_range(bits, signed, narrow=False)
+    scale = _least_error_scale(samples.reshape(1, -1), low, high)[0]
+    kind = Int8ActPerTensorFloatMinMaxInit if signed else Uint8ActPerTensorFloatMaxInit
+    threshold = float(scale) * (-low if signed else high)
+    quantizer = qnn.QuantIdentity(
+        act_quant=kind, bit_width=bits, scaling_init=threshold, **_LEARNED_SCALE
+    )
+    return quantizer.to(samples.device)
+
+
+def _least_error_scale(rows: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """Return, per row of `rows`, the scale whose grid of codes is nearest in the mean square."""
+    reach = max(-low, high)
+    widest = (rows.abs().amax(1) / reach).clamp_min(torch.finfo(rows.dtype).tiny * 2**20)
+    best, least = widest, torch.full_like(widest, torch.inf)
+    for k in range(_CANDIDATES):
+        scale = widest * (1 - k / _CANDIDATES)
+        codes = (rows / scale[:, None]).round().clamp(low, high)
+        error = (codes * scale[:, None] - rows).square().sum(1)
+        best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
+    return best
+
+
+def activation_rounding(name: str, proxy: Any) -> Quantize:
+    """Return what an activation quantiser does, as codes centred on its zero point.
+
+    Raises:
+        UnsupportedModuleError: it is no integer quantiser with one scale for the tensor.
+    """
+    try:
+        scale, zero_point, bits = proxy.scale(), proxy.zero_point(), proxy.bit_width()
+        scale, zero, width = float(scale), int(zero_point), int(bits)
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise UnsupportedModuleError(
+            f"layer {name!r}: its activation quantiser has no single integer grid ({error}); "
+            "a table needs one scale, zero point and bit width for the whole tensor",
+            layer=name,
+            operation=type(proxy).__name__,
+        ) from error
+    low, high = _code_range(width, proxy.is_signed, bool(proxy.is_narrow_range))
+    return Quantize(scale, low - zero, high - zero)
+
+
+def quantized_weight(
+    name: str, layer: Any, source: Quantize
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return codes and scales of a Brevitas layer that reads codes of `source`.
+
+    Returns:
+        The codes, int8 (a wider type where 8 bits do not do), shaped like the weight and
+        centred on the zero point; the scale of each output channel, float64 [out] or [1].
+
+    Raises:
+        UnsupportedModuleError: the layer is not quantised, or not per tensor or output channel.
+    """
+    quantized = _quantized(name, layer, source)
+    scale: NDArray[np.float64] = quantized.scale.double().cpu().numpy().reshape(-1)
+    return _integers(_rounded(quantized)), scale
+
+
+def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
+    """Return the codes of a masked layer, those that its mask removes as if they came back.
+
+    A weight that comes back is rounded at the scale of the moment and clipped to its range.
+
+    Args:
+        name, layer, source: as in `quantized_weight`; `layer` bears a mask of
+            torch.nn.utils.prune, applied to its weights as they are now.
+
+    Returns:
+        Integers shaped like the weight, in the type that `quantized_weight` gives.
+    """
+    quantizer = layer.weight_quant.tensor_quant
+    with torch.no_grad():
+        if _only_rounds(quantizer):
+            # Kept weights are no exception then, and need not go through the quantiser.
+            bits, scale = quantizer.msb_clamp_bit_width_impl(), learned_scale(layer)
+            zero = quantizer.zero_point_impl(layer.weight, scale, bits)
+            return _integers(_back(name, layer, scale, zero, bits))
+        quantized = _quantized(name, layer, source)
+        back = _back(name, layer, quantized.scale, quantized.zero_point, quantized.bit_width)
+        return _integers(torch.where(layer.weight_mask.bool(), _rounded(quantized), back))
+
+
+def _only_rounds(quantizer: Any) -> bool:
+    """Return whether a weight quantiser divides by its scale, rounds to even and clips."""
+    return (
+        type(quantizer) is RescalingIntQuant
+        and type(quantizer.int_quant) is IntQuant
+        and type(quantizer.int_quant.float_to_int_impl) is RoundSte
+    )
+
+
+def _back(
+    name: str, layer: Any, scale: torch.Tensor, zero_point: torch.Tensor, bits: torch.Tensor
+) -> torch.Tensor:
+    """Return the codes of all weights of a layer, masked or not, as whole floats."""
+    quant = layer.weight_quant
+    low, high = _code_range(int(bits), bool(quant.is_signed), bool(quant.is_narrow_range))
+    units = layer.weight_orig / scale
+    check_finite(name, "weight", units)
+    # In Brevitas's order, which makes its codes to the last tie.
+    return units.add_(zero_point).round_().clamp_(low, high).sub_(zero_point)
+
+
+def settable_codes(layer: Any) -> tuple[int, int] | None:
+    """Return the least and the greatest code of a layer whose scales `set_scales` can set.
+
+    None for every other: its scales follow from statistics or from further parameters, are
+    not learned as logarithms, or are not one for each output channel.
+    """
+    quantizer = layer.weight_quant.tensor_quant
+    scaling: Any = getattr(quantizer, "scaling_impl", None)
+    if not (
+        _only_rounds(quantizer)
+        and type(scaling) is ParameterScaling
+        and type(scaling.restrict_clamp_scaling.restrict_value_impl) is LogFloatRestrictValue
+        and scaling.value.numel() == len(layer.weight)
+    ):
+        return None
+    bits = int(quantizer.msb_clamp_bit_width_impl())
+    quant = layer.weight_quant
+    return _code_range(bits, bool(quant.is_signed), bool(quant.is_narrow_range))
+
+
+def learned_scale(layer: Any) -> torch.Tensor:
+    """Return the scales of a layer whose quantiser only rounds, without quantising its weight."""
+    quantizer = layer.weight_quant.tensor_quant
+    scale: torch.Tensor = quantizer.scaling_impl(
+        layer.weight, quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl())
+    )
+    return scale.detach()
+
+
+def set_scales(layer: Any, scales: NDArray[np.float64]) -> None:
+    """Give every output channel of a layer of which `settable_codes` knows a scale.
+
+    Args:
+        layer: a Brevitas layer.
+        scales: positive [out].
+    """
+    value = layer.weight_quant.tensor_quant.scaling_impl.value
+    with torch.no_grad():
+        now = learned_scale(layer)
+        value.add_((torch.as_tensor(scales).to(value).reshape(now.shape) / now).log2_())
+
+
+def fix_codes(layer: Any, codes: NDArray[Any], scale: torch.Tensor) -> None:
+    """Make `codes` the weight of a layer without mask; neither they nor their scales move again.
+
+    Args:
+        layer: a Brevitas layer; its weight and its weight quantiser are replaced.
+        codes: integers shaped like the weight.
+        scale: positive, [out, 1, ...] or of one element.
+    """
+    with torch.no_grad():
+        exact = torch.as_tensor(codes).to(layer.weight) * scale
+    bits = max(int(layer.weight_quant.bit_width()), int(np.abs(codes).max()).bit_length() + 1)
+    column = (-1, *(1,) * (codes.ndim - 1))
+    options = weight_options(scale.reshape(column).expand(len(codes), *column[1:]), bits)
+    injector = options.pop("weight_quant").let(
+        **{key.removeprefix("weight_"): value for key, value in options.items()}
+    )
+    layer.weight.data = exact
+    # Without the gradient, too: optimisers with momentum would go on moving it.
+    layer.weight.requires_grad_(False).grad = None
+    layer.weight_quant = injector.proxy_class(layer, injector).to(exact.device)
+    layer.weight_quant.requires_grad_(False)
+
+
+def _rounded(quantized: Any) -> torch.Tensor:
+    """Return the whole floats that a quantised weight is in units of its scale."""
+    codes: torch.Tensor = (quantized.value / quantized.scale).round_()
+    return codes
+
+
+def _quantized(name: str, layer: Any, source: Quantize) -> Any:
+    """Return the quantised weight of a layer, for inputs on the grid of `source`."""
+    if not getattr(getattr(layer, "weight_quant", None), "is_quant_enabled", False):
+        raise UnsupportedModuleError(
+            f"layer {name!r}: {type(layer).__name__} has float weights; secateur.quantize "
+            "makes them codes, or use Brevitas's layers throughout",
+            layer=name,
+            operation=type(layer).__name__,
+        )
+    with torch.no_grad():
+        quantized = layer.quant_weight(_example(layer, source))
+    check_finite(name, "weight", quantized.value)
+    scale = quantized.scale
+    if scale.numel() not in (1, scale.shape[0] if scale.ndim else 1):
+        raise UnsupportedModuleError(
+            f"layer {name!r}: weight scales of shape {tuple(scale.shape)}; an accumulator needs "
+            "one scale for the tensor or one for each output channel",
+            layer=name,
+            operation=type(layer).__name__,
+        )
+    return quantized
+
+
+def _code_range(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
+    """Return the least and the greatest code of a quantiser."""
+    if signed:
+        return -(2 ** (bits - 1)) + narrow, 2 ** (bits - 1) - 1
+    return 0, 2**bits - 1 - narrow
+
+
+def _integers(codes: torch.Tensor) -> NDArray[Any]:
+    """Return whole floats in the smallest signed integer type that holds them."""
+    ends = codes.aminmax() if codes.numel() else (0.0, 0.0)
+    reach = max(-float(ends[0]), float(ends[1]))
+    kinds = (torch.int8, torch.int16, torch.int32, torch.int64)
+    kind = next(k for k in kinds if reach <= torch.iinfo(k).max)
+    integers: NDArray[Any] = codes.to(kind).cpu().numpy()
+    return integers
+
+
+def check_finite(layer: str, argument: str, values: torch.Tensor) -> None:
+    """Raise NotFiniteError unless `values` [channels, ...] of a layer are finite."""
+    if torch.isfinite(values.sum()):
+        return
+    wrong = ~torch.isfinite(values)
+    # A sum of finite values can overflow.
+    if wrong.any():
+        channel = int(wrong.nonzero()[0, 0])
+        raise NotFiniteError(
+            f"layer {layer!r}, channel {channel}: its {argument} holds NaN or infinity; "
+            "train again with a smaller learning rate",
+            argument=argument,
+            layer=layer,
+            channel=channel,
+        )
+
+
+def quantized_bias(name: str, layer: Any, source: Quantize) -> NDArray[np.float64] | None:
+    """Return the bias that a Brevitas layer adds for codes of `source`, float64 [out]."""
+    if layer.bias is None:
+        return None
+    with torch.no_grad():
+        bias = layer.bias
+        if layer.bias_quant.is_quant_enabled:
+            example = _example(layer, source)
+            bias = layer.bias_quant(bias, example, layer.quant_weight(example)).value
+    check_finite(name, "bias", bias)
+    values: NDArray[np.float64] = bias.double().cpu().numpy()
+    return values
+
+
+def _example(layer: Any, source: Quantize) -> IntQuantTensor:
+    """Return an input of one zero; some Brevitas quantisers ask their input for its grid."""
+    signed = source.low < 0
+    bits = (source.high - source.low).bit_length()
+    like = {"dtype": layer.weight.dtype, "device": layer.weight.device}
+    zero = torch.zeros((1,) * layer.weight.ndim, **like)
+    scale, zero_point, width = (torch.tensor(float(v), **like) for v in (source.scale, 0, bits))
+    return IntQuantTensor(zero, scale, zero_point, width, signed, False)

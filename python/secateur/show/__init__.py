@@ -1,0 +1,1 @@
+"""For people: tables of text, progress, plots and reports."""

@@ -1,0 +1,219 @@
+"""A certificate holds for its network, and for no other."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+
+from networks import EXAMPLES, example, inputs, networks, with_input
+from secateur.circuits.certificate import Certificate, Difference, verify
+from secateur.cli import main
+from secateur.errors import FileFormatError, FileVersionError
+from secateur.network.storage import load, save
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "certificate.json"
+
+
+def forged(certificate, name, **facts):
+    """The certificate with other facts about the node `name`."""
+    nodes = tuple(
+        dataclasses.replace(node, **facts) if node.name == name else node
+        for node in certificate.nodes
+    )
+    return dataclasses.replace(certificate, nodes=nodes)
+
+
+class TestOf:
+    @given(network=networks())
+    def test_holds_for_its_network_and_for_what_runs_through_it(self, network):
+        certificate = Certificate.of(network)
+        assert verify(certificate, network).holds
+        nodes = network.nodes(inputs(network, limit=256))
+        for certified in certificate.nodes:
+            values = np.moveaxis(nodes[certified.name], 1, 0).reshape(len(certified.low), -1)
+            assert (values.min(axis=1) >= certified.low).all()
+            assert (values.max(axis=1) <= certified.high).all()
+            signed = min(certified.low) < 0
+            most = 1 << (certified.bits - signed)
+            assert max(certified.high) < most
+            assert min(certified.low) >= (-most if signed else 0)
+
+    def test_says_which_ranges_are_attained(self):
+        certificate = Certificate.of(example("mlp"))
+        by_kind = {node.kind: node for node in certificate.nodes}
+        assert all(certificate.nodes[0].exact)
+        assert all(certificate.nodes[1].exact)
+        assert by_kind["linear"].codes
+        assert by_kind["lookup"].table
+        assert by_kind["linear"].table is None
+
+    def test_does_not_depend_on_the_file_format(self, tmp_path):
+        network = example("convolutional")
+        save(network, tmp_path / "n.safetensors")
+        assert verify(Certificate.of(network), load(tmp_path / "n.safetensors")).holds
+
+
+class TestSaveAndLoad:
+    @pytest.mark.parametrize("name", EXAMPLES)
+    def test_give_the_same_certificate(self, name, path):
+        certificate = Certificate.of(example(name))
+        certificate.save(path)
+        assert Certificate.load(path) == certificate
+
+    def test_truncated_files_are_refused(self, path):
+        Certificate.of(example("mlp")).save(path)
+        content = path.read_bytes()
+        for length in range(0, len(content), 13):
+            path.write_bytes(content[:length])
+            with pytest.raises(FileFormatError) as raised:
+                Certificate.load(path)
+            assert raised.value.path == str(path)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda content: content.pop("nodes"),
+            lambda content: content.update(format="something else"),
+            lambda content: content["nodes"][0].update(surprise=1),
+            lambda content: content["nodes"][0].pop("low"),
+            lambda content: content["nodes"][0].update(low=[1]),
+            lambda content: content.update(nodes=3),
+        ],
+    )
+    def test_what_is_no_certificate_is_refused(self, path, change):
+        Certificate.of(example("mlp")).save(path)
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+        with pytest.raises(FileFormatError, match="no certificate"):
+            Certificate.load(path)
+
+    def test_a_later_version_is_named(self, path):
+        Certificate.of(example("mlp")).save(path)
+        content = json.loads(path.read_text()) | {"version": 2}
+        path.write_text(json.dumps(content))
+        with pytest.raises(FileVersionError, match="format version 2") as raised:
+            Certificate.load(path)
+        assert (raised.value.version, raised.value.known) == (2, 1)
+
+    def test_a_missing_file_is_the_systems_error(self, path):
+        with pytest.raises(FileNotFoundError):
+            Certificate.load(path)
+
+
+class TestVerify:
+    def test_every_forged_range_is_named(self):
+        network = example("residual")
+        certificate = Certificate.of(network)
+        for node in certificate.nodes:
+            for channel in range(len(node.low)):
+                narrower = (*node.high[:channel], node.high[channel] - 1, *node.high[channel + 1 :])
+                verdict = verify(forged(certificate, node.name, high=narrower), network)
+                assert verdict.differences == (
+                    Difference(
+                        node.name, channel, "high", node.high[channel] - 1, node.high[channel]
+                    ),
+                )
+                assert not verdict.holds
+
+    def test_a_forged_width_is_named(self):
+        network = example("mlp")
+        certificate = Certificate.of(network)
+        bits = certificate.nodes[1].bits
+        verdict = verify(forged(certificate, "linear0", bits=bits - 1), network)
+        assert str(verdict) == f"layer 'linear0': bits is certified as {bits - 1}, but is {bits}"
+
+    def test_sound_cannot_pass_for_exact(self):
+        network = example("residual")
+        certificate = Certificate.of(network)
+        sound = next(node for node in certificate.nodes if not any(node.exact))
+        lie = forged(certificate, sound.name, exact=(True,) * len(sound.exact))
+        assert {d.fact for d in verify(lie, network).differences} == {"exact"}
+
+    def test_a_changed_code_is_found_even_where_no_range_moves(self):
+        network = example("mlp")
+        certificate = Certificate.of(network)
+        layer = network["linear0"]
+        # Inputs share one range, so that exchanging two of them moves no range.
+        changed = network.with_operations(
+            dataclasses.replace(layer, codes=layer.codes[:, ::-1].copy())
+        )
+        differences = verify(certificate, changed).differences
+        assert [(d.layer, d.fact) for d in differences] == [
+            (None, "the fingerprint"),
+            ("linear0", "codes"),
+        ]
+
+    def test_a_changed_table_is_found(self):
+        network = example("mlp")
+        certificate = Certificate.of(network)
+        lookup = network["lookup1"]
+        grid = dataclasses.replace(lookup.table.quantize, scale=lookup.table.quantize.scale * 1.5)
+        table = dataclasses.replace(lookup.table, quantize=grid)
+        changed = network.with_operations(dataclasses.replace(lookup, table=table))
+        facts = {(d.layer, d.fact) for d in verify(certificate, changed).differences}
+        assert ("lookup1", "table") in facts
+
+    def test_a_wider_input_is_found(self):
+        network = example("mlp")
+        verdict = verify(Certificate.of(network), with_input(network, 0, 4))
+        assert Difference("input", 0, "high", 3, 4) in verdict.differences
+
+    def test_another_network_is_found(self):
+        verdict = verify(Certificate.of(example("mlp")), example("residual"))
+        assert "the order of operations" in {d.fact for d in verdict.differences}
+
+    def test_the_verdict_on_a_true_certificate_says_so(self):
+        network = example("pooled")
+        assert str(verify(Certificate.of(network), network)) == "the certificate holds"
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def verify_files(self, tmp_path):
+        """Run `secateur verify` on a certificate and a network; return status and output."""
+
+        def run(certificate, network, *options):
+            certificate.save(tmp_path / "c.json")
+            save(network, tmp_path / "n.safetensors")
+            files = [str(tmp_path / name) for name in ("c.json", "n.safetensors")]
+            result = CliRunner().invoke(main, ["verify", *files, *options])
+            return result.exit_code, result.output
+
+        return run
+
+    def test_a_true_certificate_ends_with_status_0(self, verify_files):
+        network = example("mlp")
+        assert verify_files(Certificate.of(network), network) == (0, "the certificate holds\n")
+
+    def test_a_false_one_ends_with_status_3_and_where(self, verify_files):
+        network = example("mlp")
+        lie = forged(Certificate.of(network), "linear0", bits=1)
+        status, output = verify_files(lie, network)
+        assert status == 3
+        assert output.startswith("layer 'linear0': bits is certified as 1, but is ")
+
+    def test_json_says_the_same(self, verify_files):
+        network = example("mlp")
+        lie = forged(Certificate.of(network), "linear0", bits=1)
+        status, output = verify_files(lie, network, "--json")
+        verdict = json.loads(output)
+        assert status == 3
+        assert verdict["holds"] is False
+        assert verdict["differences"][0]["layer"] == "linear0"
+        assert verdict["differences"][0]["certified"] == 1
+        assert json.loads(verify_files(Certificate.of(network), network, "--json")[1])["holds"]
+
+    def test_a_damaged_file_ends_with_status_1_and_its_name(self, tmp_path):
+        Certificate.of(example("mlp")).save(tmp_path / "c.json")
+        (tmp_path / "n.safetensors").write_bytes(b"nothing")
+        files = [str(tmp_path / name) for name in ("c.json", "n.safetensors")]
+        result = CliRunner().invoke(main, ["verify", *files])
+        assert result.exit_code == 1
+        assert "n.safetensors is truncated" in result.output

@@ -1,0 +1,119 @@
+"""The codes of masked layers, against Brevitas's own."""
+
+import brevitas.nn as qnn
+import pytest
+import torch
+from brevitas.quant import (
+    Int8WeightPerChannelFloat,
+    Int8WeightPerTensorFixedPoint,
+    Int8WeightPerTensorFloat,
+    ShiftedUint8WeightPerChannelFloat,
+)
+from brevitas.quant.scaled_int import (
+    Int8AccumulatorAwareWeightQuant,
+    Int8AccumulatorAwareZeroCenterWeightQuant,
+)
+from models import seeded
+from torch import nn
+from torch.nn.utils import prune
+
+from secateur.errors import NotFiniteError
+from secateur.network.tables import Quantize
+from secateur.reading.torch.quantizers import (
+    codes_if_kept,
+    learned_scale,
+    quantized_layer,
+    quantized_weight,
+    set_scales,
+    settable_codes,
+)
+
+SOURCE = Quantize(0.1, 0, 15)
+
+
+def ours(bits):
+    """One of our layers, some of its weights on the edge between two codes."""
+    layer = quantized_layer(seeded(nn.Conv2d, 3, 20, 3), bits)
+    scale = layer.weight_quant.scale().detach()
+    with torch.no_grad():
+        layer.weight[::2] = ((layer.weight / scale).floor() + 0.5)[::2] * scale[::2]
+    return layer
+
+
+def theirs(quantizer, bits):
+    return seeded(lambda: qnn.QuantLinear(40, 20, weight_quant=quantizer, weight_bit_width=bits))
+
+
+class TestCodesIfKept:
+    @pytest.mark.parametrize("bits", [3, 8])
+    @pytest.mark.parametrize(
+        "make",
+        [
+            ours,
+            *[
+                lambda bits, quantizer=quantizer: theirs(quantizer, bits)
+                for quantizer in (
+                    Int8WeightPerChannelFloat,
+                    Int8WeightPerTensorFixedPoint,
+                    Int8WeightPerTensorFloat,
+                    ShiftedUint8WeightPerChannelFloat,
+                    Int8AccumulatorAwareWeightQuant,
+                    Int8AccumulatorAwareZeroCenterWeightQuant,
+                )
+            ],
+        ],
+    )
+    def test_are_the_quantisers_own_where_the_mask_keeps(self, make, bits):
+        layer = make(bits)
+        kept = prune.random_unstructured(layer, "weight", 0.5).weight_mask.bool().numpy()
+        own, _ = quantized_weight("fc", layer, SOURCE)
+        codes = codes_if_kept("fc", layer, SOURCE)
+        assert codes.dtype == own.dtype
+        assert (codes[kept] == own[kept]).all()
+        assert codes[~kept].any()
+
+    @pytest.mark.parametrize("bits", [1, 3, 10])
+    def test_are_those_of_no_mask_where_scales_are_learned(self, bits):
+        layer = ours(bits)
+        codes, _ = quantized_weight("fc", layer, SOURCE)
+        prune.random_unstructured(layer, "weight", 0.5)
+        assert (codes_if_kept("fc", layer, SOURCE) == codes).all()
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_refuse_what_is_not_finite(self, value):
+        layer = prune.identity(ours(3), "weight")
+        with torch.no_grad():
+            layer.weight_orig[4, 1, 2, 0] = value
+        with pytest.raises(NotFiniteError) as caught:
+            codes_if_kept("fc", layer, SOURCE)
+        assert (caught.value.layer, caught.value.channel) == ("fc", 4)
+
+    def test_take_weights_whose_sum_alone_is_not_finite(self):
+        layer = prune.identity(ours(3), "weight")
+        with torch.no_grad():
+            layer.weight_orig.fill_(1e37)
+        assert (codes_if_kept("fc", layer, SOURCE) == 3).all()
+
+
+class TestScales:
+    @pytest.mark.parametrize(("bits", "codes"), [(1, (-1, 0)), (2, (-1, 1)), (4, (-7, 7))])
+    def test_of_our_layers_can_be_set(self, bits, codes):
+        layer = ours(bits)
+        assert settable_codes(layer) == codes
+        wanted = torch.linspace(0.01, 3.0, 20, dtype=torch.float64).numpy()
+        set_scales(layer, wanted)
+        assert learned_scale(layer).flatten().tolist() == pytest.approx(wanted, rel=1e-6)
+        assert torch.equal(learned_scale(layer), layer.weight_quant.scale())
+        assert layer.weight_quant.tensor_quant.scaling_impl.value.requires_grad
+
+    @pytest.mark.parametrize(
+        "quantizer",
+        [
+            Int8WeightPerChannelFloat,
+            Int8WeightPerTensorFixedPoint,
+            ShiftedUint8WeightPerChannelFloat,
+            Int8AccumulatorAwareZeroCenterWeightQuant,
+        ],
+    )
+    def test_that_follow_from_something_else_cannot(self, quantizer):
+        assert settable_codes(theirs(quantizer, 4)) is None
