@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 import brevitas.nn as qnn
 import torch
 from brevitas.core.function_wrapper.misc import Identity as IdentityFunction
+from brevitas.nn.mixin.base import QuantLayerMixin
 from brevitas.nn.quant_layer import QuantInputOutputLayer, QuantNonLinearActLayer
 from torch import nn
 from torch.fx.node import Node as Call, map_arg
@@ -143,15 +145,23 @@ def unsupported(name: str, problem: str, operation: object) -> UnsupportedModule
 
 
 def parts_of(
-    name: str, call: Call, modules: Mapping[str, nn.Module], sources: list[Shape]
+    name: str,
+    call: Call,
+    modules: Mapping[str, nn.Module],
+    sources: list[Shape],
+    values: Mapping[Call, Any],
 ) -> tuple[Part, ...]:
     """Return what a traced call does, in order; nothing where it passes its source on.
+
+    Every argument of the call is accounted for: one that is not understood is refused.
 
     Args:
         name: what the call is known by.
         call: the node of torch.fx.
         modules: qualified name → module of the model.
         sources: shapes of the tensors that it takes, batch axis included.
+        values: what the nodes yield that hold no data, whatever the batch: sizes, numbers
+            made of them, tensors that the model holds.
 
     Raises:
         UnsupportedModuleError: no network has the like.
@@ -165,32 +175,91 @@ def parts_of(
                 raise unsupported(name, problem, "output")
             return (Give(),)
         case "call_module":
-            return _module_parts(name, modules[str(call.target)], sources)
+            return _module_call(name, call, modules[str(call.target)], sources, values)
         case "get_attr":
             raise unsupported(name, f"{call.target!r} is used outside a layer", call.target)
     operation = getattr(call.target, "__name__", str(call.target)).rstrip("_")
-    if operation in _SAME_AS_MODULE:
-        module = _SAME_AS_MODULE[operation](*call.args[1:], **call.kwargs)
+    make = _CALLS.get(operation)
+    if make is None or not _is_known(call.target):
+        raise unsupported(name, f"no network has the operation {operation!r}", operation)
+    arguments = {_ALIASES.get(key, key): value for key, value in call.kwargs.items()}
+    return _bound(name, operation, make, call.args, arguments, sources, values)
+
+
+def _is_known(function: object) -> bool:
+    """Whether a traced function is torch's or Python's own, and no namesake."""
+    module = getattr(function, "__module__", None) or "torch"
+    return isinstance(function, str) or module.partition(".")[0] in ("torch", "_operator")
+
+
+def _bound(
+    name: str,
+    operation: str,
+    make: Callable[..., tuple[Part, ...]],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    sources: list[Shape],
+    values: Mapping[Call, Any],
+) -> tuple[Part, ...]:
+    """Return the parts that `make` gives for the arguments of a call, each of them known to it."""
+    # Nodes without data stand for what they yield; those with data stay what they are.
+    args, kwargs = map_arg((args, kwargs), lambda n: values.get(n, n))
+    try:
+        bound = signature(make).bind(name, sources, *args, **kwargs)
+    except TypeError as error:
+        known = list(signature(make).parameters)[2:]
+        raise unsupported(
+            name,
+            f"the call of {operation!r} has {error}; arguments that are understood: "
+            f"{', '.join(known)}",
+            operation,
+        ) from None
+    return make(*bound.args, **bound.kwargs)
+
+
+def _module_call(
+    name: str,
+    call: Call,
+    module: nn.Module,
+    sources: list[Shape],
+    values: Mapping[Call, Any],
+) -> tuple[Part, ...]:
+    def parts(name: str, sources: list[Shape], input: Any) -> tuple[Part, ...]:
         return _module_parts(name, module, sources)
-    if operation in _CALLS:
-        return _CALLS[operation](name, call, sources)
-    raise unsupported(name, f"no network has the operation {operation!r}", operation)
+
+    def quant_cat(name: str, sources: list[Shape], tensor_list: Any, dim: int = 1) -> Any:
+        return _around(module, _join(name, sources, tensor_list, dim))
+
+    def quant_add(name: str, sources: list[Shape], input: Any, other: Any) -> Any:
+        return _around(module, _add(name, sources, input, other))
+
+    make = {qnn.QuantCat: quant_cat, qnn.QuantEltwiseAdd: quant_add}.get(type(module), parts)
+    return _bound(name, type(module).__name__, make, call.args, call.kwargs, sources, values)
 
 
 def _module_parts(name: str, module: nn.Module, sources: list[Shape]) -> tuple[Part, ...]:
+    kind_name = type(module).__name__
     if isinstance(module, QuantNonLinearActLayer):
         fused = module.act_quant.fused_activation_quant_proxy
         act = _module_parts(name, fused.activation_impl, sources) if fused else ()
         return (*_quantizers(module.input_quant), *act, *_quantizers(module.act_quant))
+    # Brevitas's other layers requantise in ways of their own, whatever they descend from.
+    if isinstance(module, QuantLayerMixin) and not isinstance(module, WEIGHTED):
+        raise unsupported(name, f"no network has the module {kind_name}", kind_name)
     for kind in type(module).__mro__:
         if kind in _MODULES:
-            parts = _MODULES[kind](name, module, sources)
-            if isinstance(module, QuantInputOutputLayer):
-                before, after = _quantizers(module.input_quant), _quantizers(module.output_quant)
-                return (*before, *parts, *after)
-            return parts
-    kind_name = type(module).__name__
+            return _around(module, _MODULES[kind](name, module, sources))
+    if isinstance(module, torch.jit.ScriptModule):
+        problem = "a scripted module; give the one that torch.jit.script was called on"
+        raise unsupported(name, f"{kind_name} is {problem}", kind_name)
     raise unsupported(name, f"no network has the module {kind_name}", kind_name)
+
+
+def _around(module: nn.Module, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return the parts of a module with its quantisers of input and output, if it has any."""
+    if not isinstance(module, QuantInputOutputLayer):
+        return parts
+    return (*_quantizers(module.input_quant), *parts, *_quantizers(module.output_quant))
 
 
 def _quantizers(proxy: nn.Module) -> tuple[Part, ...]:
@@ -229,6 +298,9 @@ def _gelu(name: str, module: nn.GELU, sources: list[Shape]) -> tuple[Part, ...]:
 
 def _softplus(name: str, module: nn.Softplus, sources: list[Shape]) -> tuple[Part, ...]:
     beta = float(module.beta)
+    # From 20 on, torch's default, x and softplus(x) are the same in float32.
+    if module.threshold < 20:
+        raise unsupported(name, f"a softplus that ends at {module.threshold}", "threshold")
     return Rescale(beta, 0.0), Apply(Activation("softplus")), Rescale(1.0 / beta, 0.0)
 
 
@@ -294,14 +366,6 @@ def _adaptive_max(name: str, module: nn.Module, sources: list[Shape]) -> tuple[P
     return (PoolMax(kernel, kernel, (0,) * len(kernel)),)
 
 
-def _sum_module(name: str, module: nn.Module, sources: list[Shape]) -> tuple[Part, ...]:
-    return (Sum(),)
-
-
-def _join_module(name: str, module: nn.Module, sources: list[Shape]) -> tuple[Part, ...]:
-    return (Join(0),)
-
-
 #: Module type → what it does; a subclass counts as its base.
 _MODULES: Mapping[type[nn.Module], _MakeParts] = {
     **dict.fromkeys(WEIGHTED, _weigh),
@@ -349,140 +413,236 @@ _MODULES: Mapping[type[nn.Module], _MakeParts] = {
     **dict.fromkeys(
         (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d), _adaptive_max
     ),
-    qnn.QuantEltwiseAdd: _sum_module,
-    qnn.QuantCat: _join_module,
 }
 
-#: Function or method → the module that takes the same arguments after the tensor.
-_SAME_AS_MODULE: Mapping[str, Callable[..., nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "celu": nn.CELU,
-    "selu": nn.SELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "sigmoid": nn.Sigmoid,
-    "logsigmoid": nn.LogSigmoid,
-    "softplus": nn.Softplus,
-    "softsign": nn.Softsign,
-    "tanh": nn.Tanh,
-    "hardtanh": nn.Hardtanh,
-    "hardsigmoid": nn.Hardsigmoid,
-    "hardswish": nn.Hardswish,
-    "max_pool1d": nn.MaxPool1d,
-    "max_pool2d": nn.MaxPool2d,
-    "max_pool3d": nn.MaxPool3d,
-    "avg_pool1d": nn.AvgPool1d,
-    "avg_pool2d": nn.AvgPool2d,
-    "avg_pool3d": nn.AvgPool3d,
-    "adaptive_avg_pool1d": nn.AdaptiveAvgPool1d,
-    "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d,
-    "adaptive_avg_pool3d": nn.AdaptiveAvgPool3d,
+#: Function or method → the module that does the same, and its arguments after the tensor.
+_SAME_AS_MODULE: Mapping[str, tuple[Callable[..., nn.Module], str]] = {
+    "relu": (nn.ReLU, "inplace"),
+    "relu6": (nn.ReLU6, "inplace"),
+    "leaky_relu": (nn.LeakyReLU, "negative_slope inplace"),
+    "elu": (nn.ELU, "alpha inplace"),
+    "celu": (nn.CELU, "alpha inplace"),
+    "selu": (nn.SELU, "inplace"),
+    "gelu": (nn.GELU, "approximate"),
+    "silu": (nn.SiLU, "inplace"),
+    "mish": (nn.Mish, "inplace"),
+    "sigmoid": (nn.Sigmoid, ""),
+    "logsigmoid": (nn.LogSigmoid, ""),
+    "softplus": (nn.Softplus, "beta threshold"),
+    "softsign": (nn.Softsign, ""),
+    "tanh": (nn.Tanh, ""),
+    "hardtanh": (nn.Hardtanh, "min_val max_val inplace"),
+    "hardsigmoid": (nn.Hardsigmoid, "inplace"),
+    "hardswish": (nn.Hardswish, "inplace"),
+    **{
+        f"max_pool{n}d": (kind, "kernel_size stride padding dilation ceil_mode return_indices")
+        for n, kind in ((1, nn.MaxPool1d), (2, nn.MaxPool2d), (3, nn.MaxPool3d))
+    },
+    "avg_pool1d": (nn.AvgPool1d, "kernel_size stride padding ceil_mode count_include_pad"),
+    **{
+        f"avg_pool{n}d": (
+            kind,
+            "kernel_size stride padding ceil_mode count_include_pad divisor_override",
+        )
+        for n, kind in ((2, nn.AvgPool2d), (3, nn.AvgPool3d))
+    },
+    "adaptive_avg_pool1d": (nn.AdaptiveAvgPool1d, "output_size"),
+    "adaptive_avg_pool2d": (nn.AdaptiveAvgPool2d, "output_size"),
+    "adaptive_avg_pool3d": (nn.AdaptiveAvgPool3d, "output_size"),
+    "adaptive_max_pool1d": (nn.AdaptiveMaxPool1d, "output_size return_indices"),
+    "adaptive_max_pool2d": (nn.AdaptiveMaxPool2d, "output_size return_indices"),
+    "adaptive_max_pool3d": (nn.AdaptiveMaxPool3d, "output_size return_indices"),
 }
 
-_MakeCallParts = Callable[[str, Call, list[Shape]], tuple[Part, ...]]
+#: NumPy's names of arguments, which torch understands as well.
+_ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "input"}
 
 
-def _numbers(name: str, call: Call, sources: list[Shape]) -> tuple[float, bool]:
-    """Return the plain number of a call with one tensor, and whether it comes first."""
-    first, second = call.args
-    number = first if isinstance(second, Call) else second
-    if len(sources) != 1 or not isinstance(number, int | float):
-        raise unsupported(name, f"{call.target} of two tensors is not supported", call.target)
-    return float(number), number is first
+def _as_module(make: Callable[..., nn.Module], arguments: str) -> Callable[..., tuple[Part, ...]]:
+    """Return the function of a call that does what a module does."""
+
+    def parts(name: str, sources: list[Shape], input: Any, **given: Any) -> tuple[Part, ...]:
+        return _module_parts(name, make(**given), sources)
+
+    known = signature(parts)
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    plain = list(known.parameters.values())[:-1]
+    options = [Parameter(a, kind, default=None) for a in arguments.split()]
+
+    def bind(*args: Any, **kwargs: Any) -> tuple[Part, ...]:
+        given = Signature([*plain, *options]).bind(*args, **kwargs).arguments
+        return parts(**given)
+
+    bind.__signature__ = Signature([*plain, *options])  # type: ignore[attr-defined]
+    return bind
 
 
-def _add(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
-    if len(sources) == 1:
-        return (Rescale(1.0, _numbers(name, call, sources)[0]),)
-    if call.kwargs:
-        raise unsupported(name, f"a sum with {dict(call.kwargs)}", "add")
+def _number(name: str, operation: str, value: Any) -> float:
+    """Return a plain number that stands in a call."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = value.item()
+    if not isinstance(value, int | float):
+        raise unsupported(name, f"{operation!r} with {value!r}, which is no number", operation)
+    if not math.isfinite(value):
+        raise unsupported(name, f"{operation!r} with {value}, which is not finite", operation)
+    return float(value)
+
+
+def _add(
+    name: str, sources: list[Shape], input: Any, other: Any, *, alpha: float = 1
+) -> tuple[Part, ...]:
+    times = _number(name, "add", alpha)
+    if not isinstance(other, Call):
+        return (Rescale(1.0, times * _number(name, "add", other)),)
+    if not isinstance(input, Call):
+        return (Rescale(times, _number(name, "add", input)),)
+    if times != 1:
+        raise unsupported(name, f"a sum of tensors with alpha={alpha} is not supported", "add")
+    if len(set(sources)) > 1:
+        raise unsupported(name, f"a sum of tensors of shapes {sources}", "add")
     return (Sum(),)
 
 
-def _subtract(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
-    number, first = _numbers(name, call, sources)
-    return (Rescale(-1.0, number) if first else Rescale(1.0, -number),)
+def _subtract(
+    name: str, sources: list[Shape], input: Any, other: Any, *, alpha: float = 1
+) -> tuple[Part, ...]:
+    times = _number(name, "sub", alpha)
+    if not isinstance(other, Call):
+        return (Rescale(1.0, -times * _number(name, "sub", other)),)
+    return (Rescale(-times, _factor(name, "sub", other, input)),)
 
 
-def _multiply(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
-    return (Rescale(_numbers(name, call, sources)[0], 0.0),)
+def _factor(name: str, operation: str, tensor: Any, other: Any) -> float:
+    """Return the number of a call whose other operand is a tensor of data."""
+    if isinstance(tensor, Call) and isinstance(other, Call):
+        raise unsupported(name, f"{operation!r} of two tensors is not supported", operation)
+    return _number(name, operation, other)
 
 
-def _divide(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
-    number, first = _numbers(name, call, sources)
-    if first:
-        raise unsupported(name, "a number divided by a tensor is not affine", "truediv")
-    return (Rescale(1.0 / number, 0.0),)
+def _multiply(name: str, sources: list[Shape], input: Any, other: Any) -> tuple[Part, ...]:
+    if isinstance(input, Call):
+        return (Rescale(_factor(name, "mul", input, other), 0.0),)
+    return (Rescale(_number(name, "mul", input), 0.0),)
 
 
-def _permute(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
-    # Axes of distinct extents show where each of them went, however the call names them.
-    probe = torch.empty(tuple(range(2, 2 + len(sources[0]))))
-    moved = map_arg(call.args, lambda n: probe)
-    if call.op == "call_method":
-        result = getattr(probe, str(call.target))(*moved[1:], **call.kwargs)
-    else:
-        result = call.target(*moved, **call.kwargs)  # type: ignore[operator]
-    axes = tuple(extent - 2 for extent in result.shape)
-    if axes[0] != 0:
-        raise unsupported(name, "the batch axis must stay first", call.target)
-    return (Permute(tuple(a - 1 for a in axes[1:])),)
+def _divide(
+    name: str, sources: list[Shape], input: Any, other: Any, *, rounding_mode: str | None = None
+) -> tuple[Part, ...]:
+    if rounding_mode is not None:
+        setting = f"rounding_mode={rounding_mode!r}"
+        raise unsupported(name, f"a division with {setting} is not supported", setting)
+    if isinstance(other, Call) and not isinstance(input, Call):
+        raise unsupported(name, "a number divided by a tensor is not affine", "div")
+    divisor = _factor(name, "div", input, other)
+    if divisor == 0:
+        raise unsupported(name, "a division by 0", "div")
+    return (Rescale(1.0 / divisor, 0.0),)
 
 
-def _join(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
-    given: Any = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else 0)
-    axis = given % len(sources[0])
+def _moving(operation: str) -> Callable[..., tuple[Part, ...]]:
+    def parts(name: str, sources: list[Shape], input: Any, *args: Any, **kwargs: Any) -> Any:
+        # Axes of distinct extents show where each of them went, however the call names them.
+        probe = torch.empty(tuple(range(2, 2 + len(sources[0]))))
+        moved = getattr(torch.Tensor, operation)(probe, *args, **kwargs)
+        axes = tuple(extent - 2 for extent in moved.shape)
+        if axes[0] != 0:
+            raise unsupported(name, "the batch axis must stay first", operation)
+        return (Permute(tuple(a - 1 for a in axes[1:])),)
+
+    return parts
+
+
+def _reshaped(name: str, sources: list[Shape], input: Any, *args: Any, **kwargs: Any) -> Any:
+    for argument in (*args, *kwargs.values()):
+        if isinstance(argument, torch.dtype):
+            raise unsupported(name, f"a view of its bits as {argument}", "view")
+    return (View(),)
+
+
+def _join(name: str, sources: list[Shape], tensors: Any, dim: int = 0) -> tuple[Part, ...]:
+    if len(sources) != len(tensors):
+        raise unsupported(name, "joins a tensor that does not depend on the input", "cat")
+    axis = dim % len(sources[0])
     if axis == 0:
         raise unsupported(name, "joins along the batch axis", "cat")
     return (Join(axis - 1),)
 
 
-def _reduce(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
-    spatial = sources[0][2:]
-    given: Any = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else ())
-    over = (given,) if isinstance(given, int) else given
-    axes = sorted(axis % len(sources[0]) for axis in over)
-    if not spatial or axes != list(range(2, len(sources[0]))):
-        raise unsupported(name, f"reduces axes {axes}; expected every spatial axis", call.target)
-    divisor = math.prod(spatial) if "mean" in str(call.target) else 1
-    return PoolSum(spatial, spatial, (0,) * len(spatial), divisor), View()
+def _reduced(mean: bool) -> Callable[..., tuple[Part, ...]]:
+    def parts(
+        name: str, sources: list[Shape], input: Any, dim: Any = None, keepdim: bool = False
+    ) -> tuple[Part, ...]:
+        spatial = sources[0][2:]
+        over = range(len(sources[0])) if dim is None else (dim,) if isinstance(dim, int) else dim
+        axes = sorted(axis % len(sources[0]) for axis in over)
+        if not spatial or axes != list(range(2, len(sources[0]))):
+            problem = f"reduces axes {axes}; expected every spatial axis"
+            raise unsupported(name, problem, "mean" if mean else "sum")
+        divisor = math.prod(spatial) if mean else 1
+        return PoolSum(spatial, spatial, (0,) * len(spatial), divisor), View()
+
+    return parts
 
 
-def _clamp(name: str, call: Call, sources: list[Shape]) -> tuple[Part, ...]:
-    bounds = dict(zip(("min", "max"), call.args[1:], strict=False)) | dict(call.kwargs)
-    low, high = bounds.get("min"), bounds.get("max")
+def _clamp(
+    name: str, sources: list[Shape], input: Any, min: Any = None, max: Any = None
+) -> tuple[Part, ...]:
     parameters = {
-        "min_val": -math.inf if low is None else float(low),  # type: ignore[arg-type]
-        "max_val": math.inf if high is None else float(high),  # type: ignore[arg-type]
+        "min_val": -math.inf if min is None else _number(name, "clamp", min),
+        "max_val": math.inf if max is None else _number(name, "clamp", max),
     }
     return (Apply(Activation("hardtanh", parameters)),)
 
 
-def _constant(*parts: Part) -> _MakeCallParts:
-    return lambda name, call, sources: parts
+def _dropout(
+    name: str,
+    sources: list[Shape],
+    input: Any,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+) -> tuple[Part, ...]:
+    if training:
+        problem = "drops values out in evaluation, too; use nn.Dropout, or training=self.training"
+        raise unsupported(name, problem, "dropout")
+    return ()
 
 
-#: Function or method → its parts.
-_CALLS: Mapping[str, _MakeCallParts] = {
+def _copied(name: str, sources: list[Shape], input: Any, *, memory_format: Any = None) -> Any:
+    return ()
+
+
+def _always(*parts: Part) -> Callable[..., tuple[Part, ...]]:
+    def constant(name: str, sources: list[Shape], input: Any) -> tuple[Part, ...]:
+        return parts
+
+    return constant
+
+
+#: Function or method → its parts, given name, sources and the arguments of the call. What a
+#: signature here lacks (out, dtype, ...) is refused.
+_CALLS: Mapping[str, Callable[..., tuple[Part, ...]]] = {
+    **{name: _as_module(*same) for name, same in _SAME_AS_MODULE.items()},
     **dict.fromkeys(
-        ("dropout", "alpha_dropout", "feature_dropout", "contiguous", "float", "clone"),
-        _constant(),
+        ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout")
+        + ("feature_alpha_dropout",),
+        _dropout,
     ),
+    **dict.fromkeys(("contiguous", "float", "clone"), _copied),
     **dict.fromkeys(
-        ("flatten", "reshape", "view", "squeeze", "unsqueeze", "unflatten"), _constant(View())
+        ("flatten", "reshape", "view", "squeeze", "unsqueeze", "unflatten"), _reshaped
     ),
-    **dict.fromkeys(("permute", "transpose", "swapaxes", "swapdims", "movedim"), _permute),
+    **{
+        name: _moving(name) for name in ("permute", "transpose", "swapaxes", "swapdims", "movedim")
+    },
     **dict.fromkeys(("cat", "concat", "concatenate"), _join),
-    **dict.fromkeys(("mean", "sum"), _reduce),
+    "mean": _reduced(mean=True),
+    "sum": _reduced(mean=False),
     **dict.fromkeys(("add", "iadd"), _add),
-    **dict.fromkeys(("sub", "isub"), _subtract),
-    **dict.fromkeys(("mul", "imul"), _multiply),
-    **dict.fromkeys(("truediv", "div", "itruediv"), _divide),
+    **dict.fromkeys(("sub", "isub", "subtract"), _subtract),
+    **dict.fromkeys(("mul", "imul", "multiply"), _multiply),
+    **dict.fromkeys(("truediv", "div", "itruediv", "divide", "true_divide"), _divide),
     **dict.fromkeys(("clamp", "clip"), _clamp),
-    "abs": _constant(Apply(Activation("abs"))),
-    "neg": _constant(Rescale(-1.0, 0.0)),
+    "abs": _always(Apply(Activation("abs"))),
+    "neg": _always(Rescale(-1.0, 0.0)),
 }

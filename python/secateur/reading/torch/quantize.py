@@ -100,6 +100,9 @@ def quantize(
 
     _check_weights(model)
     traced = symbolic_trace(model)
+    for m in traced.modules():
+        if hasattr(m, "inplace"):
+            m.inplace = False
     _modularize_dropout(traced)
     _activate_before_pooling(trace(traced, shape))
     _quantize_input(traced, samples, widths["input_bits"])
