@@ -16,15 +16,17 @@ SOURCE = Path(secateur.__file__)
 def test_type_checkers_see_every_public_name_and_no_other():
     tree = ast.parse(SOURCE.read_text())
     checked = next(n for n in tree.body if isinstance(n, ast.If))
-    imported = {}
-    for statement in checked.body:
-        for alias in statement.names:
-            module = statement.module.removeprefix("secateur").removeprefix(".")
-            imported[alias.name] = module
-    assert imported == secateur._HOME
+    imported = {
+        alias.name: f"{statement.module}.{alias.name}"
+        for statement in checked.body
+        for alias in statement.names
+    }
+    homes = {name: f"secateur.{home}.{name}" for name, home in secateur._HOME.items()}
+    modules = {name: f"secateur.{home}" for name, home in secateur._MODULES.items()}
+    assert imported == {**homes, **modules}
 
 
-@pytest.mark.parametrize("name", secateur._HOME)
+@pytest.mark.parametrize("name", [*secateur._HOME, *secateur._MODULES])
 def test_every_public_name_is_there(name):
     assert getattr(secateur, name) is not None
     assert name in dir(secateur)

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from secateur.show import plot as plot
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
 
-# Public name → the module that defines it or that it is, imported when the name is first
+# Public name → the module that defines it, imported when the name is first
 # used. No module may bear the name of a public verb: importing it would put the module in the
 # verb's place (hence `pruning` beside `prune`, `sweeps` beside `sweep`).
 _HOME = {
@@ -75,19 +75,14 @@ _HOME = {
     "SaliencySpec": "pruning.strategy",
     "StrategySpec": "pruning.strategy",
     "analyze": "analysis",
-    "bounds": "bounds",
     "compile": "circuits.circuit",
-    "concrete": "concrete",
     "cost": "circuits.circuit",
-    "deployment": "deployment",
-    "errors": "errors",
     "explain": "narrowing",
     "freeze": "reading.torch",
     "grid": "sweeps",
     "hookimpl": "pruning.plugins",
     "load": "network.storage",
     "narrow": "narrowing",
-    "plot": "show.plot",
     "prune": "pruning.prune",
     "quantize": "reading.torch",
     "saliencies": "pruning.plugins",
@@ -96,25 +91,33 @@ _HOME = {
     "strategies": "pruning.plugins",
     "sweep": "sweeps",
     "sweep_bounds": "sweeps",
+    "verify": "circuits.certificate",
+}
+
+# Public module → where it is, imported likewise.
+_MODULES = {
+    "bounds": "bounds",
+    "concrete": "concrete",
+    "deployment": "deployment",
+    "errors": "errors",
+    "plot": "show.plot",
     "testing": "testing",
     "training": "training",
-    "verify": "circuits.certificate",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    home = _HOME.get(name) or _MODULES.get(name)
+    if home is None:
         raise AttributeError(f"module 'secateur' has no attribute {name!r}")
     from secateur.extras import needed_for
 
-    home = _HOME[name]
     with needed_for(f"secateur.{name}"):
-        value = import_module(f"secateur.{home}")
-    if home.rpartition(".")[2] != name:
-        value = getattr(value, name)
+        module = import_module(f"secateur.{home}")
+    value = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(_HOME)
+    return sorted([*_HOME, *_MODULES])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_trace import trace
+from test_lowering import trace
 
 from backends import on_each_backend
 from networks import example

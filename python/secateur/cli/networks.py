@@ -9,11 +9,11 @@ from typing import Any
 import click
 import numpy as np
 
-from secateur import certificate as certificates, storage
 from secateur.analysis import analyze
+from secateur.circuits import certificate as certificates
 from secateur.circuits.circuit import compile as compile_network
 from secateur.cli.output import json_option, print_json, print_table
-from secateur.network import Network
+from secateur.network import Network, storage
 from secateur.pruning.prune import prune as prune_network
 
 _file = click.Path(exists=True, dir_okay=False)
