@@ -25,8 +25,10 @@ _VIEWS = frozenset(
     | {"movedim", "narrow", "permute", "reshape", "select", "split", "squeeze", "swapaxes"}
     | {"swapdims", "to", "transpose", "unflatten", "unsqueeze", "view"}
 )
-_VIEWING_MODULES = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten)
-_VIEWING_MODULES += (nn.Identity, nn.Unflatten)
+_VIEWING_MODULES = (
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.Flatten, nn.Identity, nn.Unflatten),
+)
 
 
 def without_in_place(root: nn.Module, graph: Graph) -> None:

@@ -24,8 +24,10 @@ from torch.fx.proxy import TraceError
 
 from secateur.errors import SecateurError, ShapeError, UnsupportedModuleError
 from secateur.network import Shape
+from secateur.reading.torch.calls import BATCH, parts_of
 from secateur.reading.torch.in_place import without_in_place
-from secateur.reading.torch.parts import Part, parts_of, unsupported
+from secateur.reading.torch.modules import unsupported
+from secateur.reading.torch.parts import Part
 
 #: The batch sizes of the examples that shapes are read from.
 _BATCHES = (2, 3)
@@ -58,7 +60,7 @@ class _Tracer(Tracer):
 
 def _is_leaf(module: nn.Module) -> bool:
     """Whether a module computes what its library wrote, no more."""
-    if isinstance(module, torch.jit.ScriptModule):
+    if isinstance(module, torch.jit._script.ScriptModule):
         return True
     if isinstance(module, nn.Sequential) or "forward" in vars(module):
         return False
@@ -144,7 +146,7 @@ def trace(traced: GraphModule, input_shape: Shape) -> tuple[Node, ...]:
     """
     # What differs between two batch sizes depends on the batch.
     one, other = (_recorded(traced, input_shape, batch) for batch in _BATCHES)
-    values = {n: v for n, v in one.values.items() if _equal(v, other.values.get(n))}
+    values = {n: v if _equal(v, other.values.get(n)) else BATCH for n, v in one.values.items()}
     return _nodes(traced, one.shapes, other.shapes, values)
 
 
@@ -155,7 +157,7 @@ def _recorded(traced: GraphModule, input_shape: Shape, batch: int) -> _Recorder:
     with evaluating(traced):
         try:
             recorder.run(example.reshape(batch, *input_shape))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
             if isinstance(error, SecateurError):
                 raise
             raise ShapeError(
