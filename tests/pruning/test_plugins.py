@@ -25,7 +25,7 @@ from secateur.errors import (
 )
 from secateur.pruning import plugins
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "secateur-fixed-fan-in"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "secateur-fixed-fan-in"
 
 GOOD = """
 from dataclasses import dataclass

@@ -13,9 +13,9 @@ from secateur.sweeps.events import Event
 from secateur.sweeps.journal import Journal, Recorded
 from secateur.sweeps.log import Memory
 from secateur.sweeps.points import Grid, Point, plain
-from secateur.sweeps.progress import watch
 from secateur.sweeps.provenance import fingerprint, provenance
 from secateur.sweeps.results import Latest, Results
+from secateur.sweeps.watch import watch
 from secateur.sweeps.workers import check_sendable, open_workers
 
 
