@@ -245,9 +245,7 @@ def _dense(text: str, kind: Kind) -> Values:
         numbers = np.array([int.from_bytes(p, "little") for p in parts], dtype=np.uint64)
         numbers = numbers.view(np.int64)
         if kind.bits < 64:
-            numbers = np.where(
-                numbers < 1 << (kind.bits - 1), numbers, numbers - (1 << kind.bits)
-            )
+            numbers = np.where(numbers < 1 << (kind.bits - 1), numbers, numbers - (1 << kind.bits))
     if numbers.size == 1:
         return np.broadcast_to(numbers[0], kind.shape)
     return numbers.reshape(kind.shape)
