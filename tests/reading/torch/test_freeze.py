@@ -22,6 +22,7 @@ from torch.nn.utils import prune
 from secateur.errors import NotFiniteError, ShapeError, UnfinishedModelError, UnsupportedModuleError
 from secateur.network import Conv, Linear, Lookup
 from secateur.reading.torch import freeze, quantize
+from secateur.reading.torch.quantizers import activation_quantizer
 
 #: Float32 in the model, float64 in the tables: a value half way between two codes may round
 #: either way. Measured on MLPs with batch norm: 2 codes in 10^6, all of them at 8 bits, and
@@ -295,6 +296,13 @@ class TestTheNetwork:
         assert model.training
         assert not model.get_submodule("0").training
 
+    def test_sums_of_scales_in_the_ratio_of_small_integers(self):
+        x = samples(400, 4, low=-1.0)
+        model = seeded(Adds, qnn.QuantIdentity(bit_width=3))
+        network = freeze(model.eval(), input_shape=(4,))
+        assert "add.times2" in [o.name for o in network.operations]
+        assert_same(model, network, x)
+
     def test_factor_before_the_first_quantiser_belongs_to_the_input(self):
         class Scaled(nn.Module):
             def __init__(self):
@@ -309,6 +317,19 @@ class TestTheNetwork:
         network = freeze(model)
         assert [type(o) for o in network.operations] == [Linear]
         assert_same(model, network, x)
+
+
+class Adds(nn.Module):
+    """Adds codes of two bits, and what `rounds` makes of the layer that reads them."""
+
+    def __init__(self, rounds):
+        super().__init__()
+        self.a, self.b = qnn.QuantIdentity(bit_width=2), rounds
+        self.layer = qnn.QuantLinear(4, 4)
+
+    def forward(self, x):
+        x = self.a(x)
+        return self.layer(x + self.b(self.layer(x)))
 
 
 class TestRefuses:
@@ -353,17 +374,8 @@ class TestRefuses:
         assert self.refuse(model, "'2': the model ends in an activation").layer == "2"
 
     def test_sums_of_different_scales(self):
-        class Adds(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.a, self.b = qnn.QuantIdentity(bit_width=2), qnn.QuantIdentity(bit_width=3)
-                self.layer = qnn.QuantLinear(4, 4)
-
-            def forward(self, x):
-                x = self.a(x)
-                return self.layer(x + self.b(self.layer(x)))
-
-        assert self.refuse(Adds(), "'add': joins codes of scales").layer == "add"
+        rounds = activation_quantizer(torch.linspace(-1, 1, 50) * 0.7321, 3, signed=True)
+        assert self.refuse(Adds(rounds), "'add': adds codes of scales").layer == "add"
 
     def test_more_than_one_output(self):
         class Twins(nn.Module):
