@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +13,8 @@ from secateur.circuits import certificate as certificates
 from secateur.circuits.circuit import compile as compile_network
 from secateur.cli.output import json_option, print_json, print_table
 from secateur.network import Network, storage
+from secateur.pruning import plugins
+from secateur.pruning.options import from_text
 from secateur.pruning.prune import prune as prune_network
 
 _file = click.Path(exists=True, dir_okay=False)
@@ -44,18 +45,15 @@ def bounds(model: str, as_json: bool) -> None:
     print_json({"accumulator_bits": report.accumulator_bits, "nodes": nodes})
 
 
-def _option(context: click.Context, parameter: click.Parameter, given: Any) -> dict[str, Any]:
-    """Read NAME=VALUE pairs; a value that is not JSON is a string."""
-    options = {}
+def _pairs(context: click.Context, parameter: click.Parameter, given: Any) -> dict[str, str]:
+    """Read NAME=VALUE pairs."""
+    pairs = {}
     for pair in given:
         name, equals, text = pair.partition("=")
         if not equals:
             raise click.BadParameter(f"{pair!r} is not of the form NAME=VALUE")
-        try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
-    return options
+        pairs[name] = text
+    return pairs
 
 
 @click.command()
@@ -67,7 +65,7 @@ def _option(context: click.Context, parameter: click.Parameter, given: Any) -> d
     "--option",
     "options",
     multiple=True,
-    callback=_option,
+    callback=_pairs,
     metavar="NAME=VALUE",
     help="An option of the strategy, such as bits=6; may be repeated.",
 )
@@ -78,7 +76,7 @@ def prune(
     model: str,
     strategy: str,
     output: str,
-    options: dict[str, Any],
+    options: dict[str, str],
     samples: str | None,
     seed: int,
     as_json: bool,
@@ -86,7 +84,8 @@ def prune(
     """Prune the network in the file MODEL with STRATEGY and write it to the file OUTPUT."""
     network = storage.load(model)
     codes = None if samples is None else np.load(samples, allow_pickle=False)
-    pruned = prune_network(network, strategy, samples=codes, seed=seed, **options)
+    given = from_text(plugins.strategy(strategy).cls, options)
+    pruned = prune_network(network, [(strategy, given)], samples=codes, seed=seed)
     storage.save(pruned, output)
     before, after = analyze(network), analyze(pruned)
     layers = [
