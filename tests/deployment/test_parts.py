@@ -32,7 +32,7 @@ from secateur.narrowing import narrow
 from secateur.network import Network
 from secateur.network.storage import load
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "deployment"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "deployment"
 SERVER_FILES = ("circuit.mlir", "options.json", "specs.json", "manifest.json")
 CLIENT_FILES = ("interface.json", "specs.json", "manifest.json")
 
@@ -156,7 +156,7 @@ class TestLoad:
         manifest = json.loads(path.read_text())
         change(manifest)
         path.write_text(json.dumps(manifest))
-        with pytest.raises(FileVersionError, match="save the circuit again") as raised:
+        with pytest.raises(FileVersionError, match=r"save (it|the circuit) again") as raised:
             Client.load(copied / "client")
         assert raised.value.version == found
 

@@ -88,3 +88,56 @@ def test_an_input_must_be_a_range_of_its_shape():
 def test_codes_that_are_not_integers_never_become_a_network():
     with pytest.raises(DtypeError, match="expected integers"):
         Linear("fc", "input", np.ones((1, 1)))
+
+
+def test_every_feature_has_a_scale_and_bias_of_its_own():
+    scale, bias = np.array([0.5, 100.0]), np.array([0.0, 5000.0])
+    input = Input((2,), np.array(0), np.array(3), scale, bias=bias, features=("age", "income"))
+    assert input.quantize([[1.0, 5190.0], [9.0, 0.0]]).tolist() == [[2, 2], [3, 0]]
+    scale[0] = 9.0
+    assert input.scale.tolist() == [0.5, 100.0]
+    assert not input.scale.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scale": 0.0},
+        {"scale": np.nan},
+        {"scale": np.array([1.0, -1.0])},
+        {"scale": np.ones(3)},
+        {"bias": np.inf},
+        {"bias": np.zeros((2, 1, 1))},
+        {"features": ("age",)},
+    ],
+    ids=str,
+)
+def test_floats_that_no_input_can_have_are_refused(wrong):
+    with pytest.raises(NetworkError, match="input 'input'"):
+        Input((2,), np.array(0), np.array(3), **wrong)
+
+
+def test_an_output_answers_with_labels_and_probabilities():
+    network = example("mlp")
+    named = replace(network.output, labels=("cat", "dog", "hen"), tail="softmax")
+    floats = np.array([[0.0, 2.0, 1.0], [800.0, 0.0, -800.0]])
+    assert named.answer(floats).tolist() == ["dog", "cat"]
+    assert network.output.answer(floats) is floats
+    chances = named.probabilities(floats)
+    assert chances[0] == pytest.approx(np.exp([0, 2, 1]) / np.exp([0, 2, 1]).sum())
+    assert chances[1].tolist() == [1, 0, 0]
+    with pytest.raises(NetworkError, match="no softmax or sigmoid"):
+        network.output.probabilities(floats)
+    with pytest.raises(NetworkError, match="2 labels for 3 channels"):
+        replace(network, output=replace(network.output, labels=("cat", "dog")))
+    with pytest.raises(NetworkError, match="'relu'"):
+        replace(network.output, tail="relu")
+
+
+def test_a_single_channel_answers_yes_or_no():
+    output = replace(example("mlp").output, labels=(False, True), tail="sigmoid")
+    floats = np.array([[-800.0], [0.0], [3.0]])
+    assert output.answer(floats).tolist() == [False, False, True]
+    chances = output.probabilities(floats)
+    assert chances[:, 1] == pytest.approx([0, 0.5, 1 / (1 + np.exp(-3))])
+    assert chances.sum(axis=1) == pytest.approx(1)

@@ -68,6 +68,16 @@ class TestRoundTrip:
         assert again.input.scale == 0.1
         assert again["lookup0"].table.quantize.scale == 1 / 3
 
+    def test_keeps_what_people_call_things(self, path):
+        network = example("mlp")
+        input = dataclasses.replace(network.input, bias=np.arange(6.0), features=tuple("abcdef"))
+        output = dataclasses.replace(network.output, labels=(3, 1, "x"), tail="softmax")
+        save(dataclasses.replace(network, input=input, output=output), path)
+        again = load(path)
+        assert again.input.bias.tolist() == [0, 1, 2, 3, 4, 5]
+        assert again.input.features == tuple("abcdef")
+        assert (again.output.labels, again.output.tail) == ((3, 1, "x"), "softmax")
+
     def test_keeps_what_narrowing_made(self, path):
         network = narrow(example("convolutional"))
         save(network, path)

@@ -9,7 +9,6 @@ declared range.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +29,8 @@ from secateur.errors import ShapeError
 from secateur.narrowing import narrow
 from secateur.network import Network
 from secateur.network.tables import Integers
+from secateur.show.progress import track
+from secateur.show.tables import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,32 +136,29 @@ class Circuit:
         if x.ndim == len(self.network.input.shape):
             return self._each(x[None], infer)[0]
         self.network.input.check(x)
-        results = [infer(sample.astype(np.int64)) for sample in _progress(x)]
+        results = [infer(sample.astype(np.int64)) for sample in track("inference", list(x))]
         shape = self.report.network.shapes[self.report.network.output.source]
         return np.array(results, dtype=np.int64).reshape(len(x), *shape)
 
     def __str__(self) -> str:
         """The operations with their proved ranges and widths, then what the circuit costs."""
         rows = [
-            (node.name, node.kind, str(node.channels.low.min()), str(node.channels.high.max()))
-            + ((str(self.cost.bits[node.name]),) if node.name in self.cost.bits else ("",))
+            (
+                node.name,
+                node.kind,
+                node.channels.low.min(),
+                node.channels.high.max(),
+                self.cost.bits.get(node.name),
+            )
             for node in self.report
         ]
         return "\n".join(
             [
                 f"circuit of {self.backend.name} {self.backend.version}",
-                *_table([("node", "kind", "low", "high", "bits"), *rows]),
+                str(Table(("node", "kind", "low", "high", "bits"), rows)),
                 str(self.cost),
             ]
         )
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 @contextmanager
@@ -168,19 +166,6 @@ def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
     start = perf_counter()
     yield
     timings[stage] = perf_counter() - start
-
-
-def _progress(x: Integers) -> Iterator[Integers]:
-    """Yield the samples of `x`, drawing a bar on stderr where that is a terminal."""
-    shown = sys.stderr.isatty() and len(x) > 1
-    for done, sample in enumerate(x):
-        if shown:
-            filled = 30 * done // len(x)
-            sys.stderr.write(f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{len(x)}")
-            sys.stderr.flush()
-        yield sample
-    if shown:
-        sys.stderr.write(f"\r[{'#' * 30}] {len(x)}/{len(x)}\n")
 
 
 def compile(

@@ -11,11 +11,12 @@ import numpy as np
 from secateur.analysis import analyze
 from secateur.circuits import certificate as certificates
 from secateur.circuits.circuit import compile as compile_network
-from secateur.cli.output import json_option, print_json, print_table
+from secateur.cli.output import json_option, print_json
 from secateur.network import Network, storage
 from secateur.pruning import plugins
 from secateur.pruning.options import from_text
 from secateur.pruning.prune import prune as prune_network
+from secateur.show.tables import Table
 
 _file = click.Path(exists=True, dir_okay=False)
 
@@ -101,7 +102,7 @@ def prune(
     if as_json:
         print_json({"output": output, "accumulator_bits": after.accumulator_bits, "layers": layers})
     else:
-        print_table(tuple(layers[0]) if layers else (), layers)
+        click.echo(Table.of(tuple(layers[0]) if layers else (), layers))
         click.echo(f"widest accumulator: {before.accumulator_bits} bits before, ", nl=False)
         click.echo(f"{after.accumulator_bits} now")
 

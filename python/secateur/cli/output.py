@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -31,20 +30,6 @@ class Group(click.Group):
 def print_json(value: Any) -> None:
     """Print one JSON value; NumPy's numbers and arrays as Python's."""
     click.echo(json.dumps(value, indent=2, default=_plain))
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print one line per row below a heading, columns aligned."""
-    lines = [columns, *([_text(row.get(c)) for c in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines:
-        click.echo("  ".join(f.ljust(w) for f, w in zip(line, widths, strict=True)).rstrip())
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from secateur.cli.output import json_option, print_json, print_table
+from secateur.cli.output import json_option, print_json
 from secateur.pruning import plugins
 from secateur.pruning.options import describe
 from secateur.pruning.strategy import summary
+from secateur.show.tables import Table
 
 
 @click.command()
@@ -39,10 +40,10 @@ def strategies(name: str | None, as_json: bool) -> None:
         print_json(offers)
         return
     columns = ("name", "distribution", "version", "status", "summary")
-    print_table(columns, offers["strategies"])
+    click.echo(Table.of(columns, offers["strategies"]))
     click.echo()
     saliencies = [{**o, "saliency": o["name"]} for o in offers["saliencies"]]
-    print_table(("saliency", *columns[1:]), saliencies)
+    click.echo(Table.of(("saliency", *columns[1:]), saliencies))
     for plugin in offers["plugins"]:
         if plugin["status"] != "loaded":
             click.echo("\n{distribution} {version} is {status}".format(**plugin), nl=False)
@@ -75,4 +76,4 @@ def _show_options(registered: plugins.Registered, as_json: bool) -> None:
         f"{offer['name']} ({offer['distribution']} {offer['version']}): {offer['summary']}\n"
     )
     shown = [{**o, "default": str(o["default"])} for o in options]
-    print_table(("option", "type", "default", "doc"), shown)
+    click.echo(Table.of(("option", "type", "default", "doc"), shown))

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from secateur.cli.output import json_option, print_json, print_table
+from secateur.cli.output import json_option, print_json
 from secateur.show.report import write_report
+from secateur.show.tables import Table
 from secateur.sweeps import Results, grid, sweep as run_sweep
 
 if sys.version_info >= (3, 11):
@@ -48,7 +49,7 @@ def sweep(config: Path, retry_failed: bool, as_json: bool) -> None:
         print_json(_rows(results))
     else:
         columns = [c for c in results.columns if c != "sweep.failure" or len(results.failures)]
-        print_table(columns, _rows(results))
+        click.echo(Table.of(columns, _rows(results)))
         click.echo(f"{len(results)} points, {len(results.failures)} failed; kept in {journal}")
     if len(results.failures):
         raise SystemExit(3)
@@ -82,7 +83,9 @@ def report(
     if as_json:
         print_json({"report": str(page), "front": _rows(front)})
     else:
-        print_table([*dict.fromkeys(n for r in front for n in r.point), gain, cost], _rows(front))
+        click.echo(
+            Table.of([*dict.fromkeys(n for r in front for n in r.point), gain, cost], _rows(front))
+        )
         click.echo(f"report: {page}", err=True)
 
 

@@ -11,15 +11,14 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from secateur.backends.backend import backend_named
-from secateur.errors import FileFormatError, FileVersionError
+from secateur.envelope import Envelope
+from secateur.errors import FileVersionError
 from secateur.files import whole_directory
 
-FORMAT = "secateur-circuit"
-VERSION = 1
+_ENVELOPE = Envelope("part of a circuit", "secateur-circuit", version=1)
 _NAME = "manifest.json"
 
 
@@ -54,16 +53,11 @@ def write_parts(
         FileExistsError: `directory` holds something already.
         OSError: it cannot be written.
     """
-    manifest = {
-        "format": FORMAT,
-        "version": VERSION,
-        "secateur": version("secateur"),
-        "backend": dict(backend),
-        "parts": {
-            part: {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-            for part, files in parts.items()
-        },
+    hashes = {
+        part: {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        for part, files in parts.items()
     }
+    manifest = _ENVELOPE.seal({"backend": dict(backend), "parts": hashes})
     with whole_directory(directory) as unfinished:
         for part, files in parts.items():
             (unfinished / part).mkdir()
@@ -85,41 +79,29 @@ def read_part(directory: str | os.PathLike[str], part: str) -> Part:
     path = directory / _NAME
     if not path.is_file():
         below = " (its parts are directories of their own below it)" * (directory / part).is_dir()
-        raise _refused(directory, f"holds no part of a circuit{below}")
+        raise _ENVELOPE.refused(directory, f"holds no part of a circuit{below}")
     content = path.read_bytes()
-    try:
-        manifest = json.loads(content)
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"its format is {manifest['format']!r}")
-        _check_version(path, "format", manifest["version"], VERSION)
+    manifest = _ENVELOPE.read(content, path)
+    with _ENVELOPE.reading(path):
         backend = backend_named(str(manifest["backend"]["name"]))
-        _check_version(path, backend.name, manifest["backend"]["version"], backend.version)
+        compiled_by = manifest["backend"]["version"]
         hashes = {p: dict(files) for p, files in manifest["parts"].items()}
-    except FileVersionError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _refused(path, f"is truncated or is no manifest: {error}") from error
+    if compiled_by != backend.version:
+        raise FileVersionError(
+            f"{path} is of {backend.name} version {compiled_by}, this is version "
+            f"{backend.version}; compile and save the circuit again",
+            path=str(path),
+            version=compiled_by,
+            known=backend.version,
+        )
     if part not in hashes or not all((directory / name).is_file() for name in hashes[part]):
-        raise _refused(
+        raise _ENVELOPE.refused(
             directory, f"is not the {part} part of a circuit, or files of it are missing"
         )
     files = {name: (directory / name).read_bytes() for name in hashes[part]}
     for name, found in files.items():
         if hashlib.sha256(found).hexdigest() != hashes[part][name]:
-            raise _refused(directory / name, "does not match its hash: it was altered or damaged")
+            raise _ENVELOPE.refused(
+                directory / name, "does not match its hash: it was altered or damaged"
+            )
     return Part(hashlib.sha256(content).hexdigest(), backend.name, files)
-
-
-def _check_version(path: Path, what: str, found: object, known: object) -> None:
-    if found != known:
-        raise FileVersionError(
-            f"{path} is of {what} version {found}, this is version {known}; "
-            "compile and save the circuit again",
-            path=str(path),
-            version=found,
-            known=known,
-        )
-
-
-def _refused(path: Path, problem: str) -> FileFormatError:
-    return FileFormatError(f"{path} {problem}", path=str(path), problem=problem)

@@ -6,10 +6,11 @@ interpreter; an encrypted circuit of the same network decrypts to the same integ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,21 +24,25 @@ from secateur.network.tables import Floats, Integers, _along_channels
 class Input:
     """What a network takes: integers in a declared range, with their float scale.
 
-    Codes are centred (zero point subtracted), so that code 0 is the float 0.
+    floats = scale · codes + bias. Codes are centred (zero point subtracted): padding is code 0.
 
     Args:
         shape: shape of one sample; axis 0 is the channel (feature) axis.
         low: int64, broadcastable to `shape`; the least permitted code.
         high: int64, broadcastable to `shape`; the greatest.
-        scale: float value of one step of the code.
+        scale: float value of one step of the code; one, or float64 broadcastable to `shape`.
         name: what operations call it.
+        bias: float value of code 0; one, or float64 broadcastable to `shape`.
+        features: what the elements along axis 0 are called, or None.
     """
 
     shape: Shape
     low: Integers
     high: Integers
-    scale: float = 1.0
+    scale: float | Floats = 1.0
     name: str = "input"
+    bias: float | Floats = 0.0
+    features: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for side in ("low", "high"):
@@ -56,10 +61,32 @@ class Input:
             object.__setattr__(self, side, value)
         if (self.low > self.high).any():
             raise NetworkError(f"input {self.name!r}: low {self.low} lies above high {self.high}")
+        for side in ("scale", "bias"):
+            self._check_floats(side)
+        if self.features is not None and len(self.features) != self.shape[0]:
+            raise NetworkError(
+                f"input {self.name!r}: {len(self.features)} names for {self.shape[0]} features"
+            )
+
+    def _check_floats(self, side: str) -> None:
+        """Keep a private, read-only copy of the scale or bias where it is an array."""
+        value = np.array(getattr(self, side), dtype=np.float64)
+        valid = bool(np.isfinite(value).all() and (side == "bias" or (value > 0).all()))
+        try:
+            np.broadcast_to(value, self.shape)
+        except ValueError:
+            valid = False
+        if not valid:
+            raise NetworkError(
+                f"input {self.name!r}: {side} is {value}; expected finite numbers"
+                f"{' above 0' * (side == 'scale')}, broadcastable to {self.shape}"
+            )
+        value.setflags(write=False)
+        object.__setattr__(self, side, value if value.ndim else float(value))
 
     def quantize(self, x: ArrayLike) -> Integers:
         """Return the codes of float samples `x` [batch, *shape], int64, clipped to the range."""
-        codes = np.rint(np.asarray(x, dtype=np.float64) / self.scale)
+        codes = np.rint((np.asarray(x, dtype=np.float64) - self.bias) / self.scale)
         return np.clip(codes, self.low, self.high).astype(np.int64)
 
     def check(self, x: NDArray[Any]) -> None:
@@ -110,6 +137,9 @@ class Output:
         source: name of the node that is decrypted.
         factor, offset: int64 [channels] or [1].
         scale, bias: float64 [channels] or [1].
+        labels: what a classifier says, one for each channel, two for a single channel (the
+            second where its float is above 0); None where the floats are the answer.
+        tail: what makes probabilities of the floats, over the channels; None where nothing does.
     """
 
     source: str
@@ -117,6 +147,14 @@ class Output:
     offset: Integers
     scale: Floats
     bias: Floats
+    labels: tuple[str | float, ...] | None = None
+    tail: Literal["softmax", "sigmoid"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.tail not in (None, "softmax", "sigmoid"):
+            raise NetworkError(
+                f"the output's tail is {self.tail!r}; there are 'softmax' and 'sigmoid'"
+            )
 
     def integers(self, v: Integers) -> Integers:
         """Return the network's integers for decrypted `v`, int64 [batch, channels, ...]."""
@@ -127,6 +165,32 @@ class Output:
         return integers * _along_channels(self.scale, integers) + _along_channels(
             self.bias, integers
         )
+
+    def answer(self, floats: Floats) -> NDArray[Any]:
+        """Return what `floats` [batch, channels] say: a label each [batch], or the floats."""
+        if self.labels is None:
+            return floats
+        chosen = floats[:, 0] > 0 if floats.shape[1] == 1 else floats.argmax(axis=1)
+        return np.array(self.labels)[chosen.astype(np.int64)]
+
+    def probabilities(self, floats: Floats) -> Floats:
+        """Return the probability of every class for `floats` [batch, channels].
+
+        Returns:
+            float64 [batch, classes]; a single channel with two labels gives two classes.
+
+        Raises:
+            NetworkError: the output has no tail.
+        """
+        if self.tail is None:
+            raise NetworkError("the output has no softmax or sigmoid, so that it says no chances")
+        if self.tail == "softmax":
+            powers = np.exp(floats - floats.max(axis=1, keepdims=True))
+            return powers / powers.sum(axis=1, keepdims=True)
+        chances = np.exp(-np.logaddexp(0.0, -floats))
+        if floats.shape[1] == 1 and self.labels is not None:
+            return np.concatenate([1.0 - chances, chances], axis=1)
+        return chances
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +217,10 @@ class Network:
                 f"the output reads {self.output.source!r}, which is no operation",
                 operation=self.output.source,
             )
+        channels = math.prod(self.shapes[self.output.source][:1])
+        labels = self.output.labels
+        if labels is not None and len(labels) != max(channels, 2):
+            raise NetworkError(f"the output has {len(labels)} labels for {channels} channels")
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
