@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,23 @@ from secateur.cli.output import check_place, json_option, print_json, say
 from secateur.errors import FileFormatError
 from secateur.files import check_new_directory
 from secateur.network import Network, storage
+from secateur.pruning import plugins
+from secateur.pruning.options import from_text
 from secateur.pruning.prune import prune as prune_network
 from secateur.show.tables import Table
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-def _option(context: click.Context, parameter: click.Parameter, given: Any) -> dict[str, Any]:
-    """Read NAME=VALUE pairs; a value that is not JSON is a string."""
-    options = {}
+def _pairs(context: click.Context, parameter: click.Parameter, given: Any) -> dict[str, str]:
+    """Read NAME=VALUE pairs."""
+    pairs = {}
     for pair in given:
         name, equals, text = pair.partition("=")
         if not equals:
             raise click.BadParameter(f"{pair!r} is not of the form NAME=VALUE")
-        try:
-            options[name] = json.loads(text)
-        except (ValueError, RecursionError):
-            options[name] = text
-    return options
+        pairs[name] = text
+    return pairs
 
 
 @click.command()
@@ -46,7 +44,7 @@ def _option(context: click.Context, parameter: click.Parameter, given: Any) -> d
     "--option",
     "options",
     multiple=True,
-    callback=_option,
+    callback=_pairs,
     metavar="NAME=VALUE",
     help="An option of the strategy, such as bits=6; may be repeated.",
 )
@@ -63,7 +61,7 @@ def prune(
     model: Path,
     strategy: str,
     output: Path,
-    options: dict[str, Any],
+    options: dict[str, str],
     samples: Path | None,
     seed: int,
     as_json: bool,
@@ -72,7 +70,8 @@ def prune(
     check_place(output)
     network = storage.load(model)
     codes = None if samples is None else _samples(samples)
-    pruned = prune_network(network, [(strategy, options)], samples=codes, seed=seed)
+    given = from_text(plugins.strategy(strategy).cls, options)
+    pruned = prune_network(network, [(strategy, given)], samples=codes, seed=seed)
     storage.save(pruned, output)
     before, after = analyze(network), analyze(pruned)
     layers = [

@@ -10,6 +10,7 @@ import click
 from secateur.cli.output import json_option, print_json, say
 from secateur.pruning import plugins
 from secateur.pruning.options import describe
+from secateur.pruning.strategy import summary
 from secateur.show.tables import Table
 
 
@@ -49,24 +50,24 @@ def strategies(name: str | None, as_json: bool) -> None:
             say("\n{distribution} {version} is {status}".format(**plugin) + why)
 
 
-def _offers(registered: Iterable[plugins.Registered[Any]]) -> list[dict[str, Any]]:
+def _offers(registered: Iterable[plugins.Registered]) -> list[dict[str, Any]]:
     return [
         {
-            "name": r.spec.name,
+            "name": r.cls.name,
             "distribution": r.distribution,
             "version": r.version,
             "status": r.status,
-            "summary": r.spec.summary,
+            "summary": summary(r.cls),
         }
         for r in registered
     ]
 
 
-def _show_options(registered: plugins.Registered[Any], as_json: bool) -> None:
+def _show_options(registered: plugins.Registered, as_json: bool) -> None:
     (offer,) = _offers([registered])
     options = [
         {"option": o.name, "type": o.type, "default": o.default, "doc": o.doc}
-        for o in describe(registered.spec)
+        for o in describe(registered.cls)
     ]
     if as_json:
         print_json({**offer, "options": options})
