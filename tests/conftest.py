@@ -1,7 +1,13 @@
-"""Hypothesis profiles: fast by default, HYPOTHESIS_PROFILE=thorough for a long search."""
+"""What all tests share: Hypothesis' profiles and a terminal.
 
+HYPOTHESIS_PROFILE=thorough searches long; the default is fast.
+"""
+
+import io
 import os
+import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Worlds are small here; torch's threads would only wait for each other on a busy machine.
@@ -13,3 +19,23 @@ settings.register_profile(
     "thorough", max_examples=5000, deadline=None, suppress_health_check=_QUIET
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal, and keeps what is drawn on it."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Makes stderr a wide terminal from the call on, and returns it."""
+
+    def make():
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        return sys.stderr
+
+    return make

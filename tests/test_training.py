@@ -1,8 +1,6 @@
 """The training loop: learns, repeats itself under a seed, stops early, keeps the best state."""
 
-import io
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -123,14 +121,10 @@ def test_no_bar_off_a_terminal(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_bar_on_a_terminal(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr(sys, "stderr", Terminal())
+def test_a_bar_on_a_terminal(terminal):
+    shown = terminal()
     fit(nn.Linear(3, 3), X, Y, epochs=2)
-    assert "2/2" in sys.stderr.getvalue()
+    assert "2/2" in shown.getvalue()
 
 
 class TestRefuses:

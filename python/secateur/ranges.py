@@ -1,19 +1,34 @@
-"""Closed integer intervals, and how many bits they need."""
+"""Closed integer intervals: the interval algebra of the whole library.
+
+Whatever computes on ranges does it here. Results are exact for the intervals that go in (an
+operation's own correlations apart), and what int64 does not hold is an error, never a wrap.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from functools import reduce
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ArgumentError, DtypeError, EmptyRangeError, ShapeError
+from secateur import exact
+from secateur.errors import (
+    AccumulatorOverflowError,
+    ArgumentError,
+    DtypeError,
+    EmptyRangeError,
+    ShapeError,
+)
+from secateur.show.tables import Table, Tabular
 
-Width: TypeAlias = Literal["span", "signed", "unsigned"]
-"""What is measured in bits: high - low, two's complement, or plain binary."""
+Width: TypeAlias = Literal["span", "signed", "unsigned", "integer"]
+"""What is measured in bits: high - low, two's complement, plain binary, or whichever of the two
+last holds the interval."""
 
-_WIDTHS = ("span", "signed", "unsigned")
+_WIDTHS = ("span", "signed", "unsigned", "integer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +59,23 @@ class Range:
     def __contains__(self, value: object) -> bool:
         return isinstance(value, (int, np.integer)) and self.low <= int(value) <= self.high
 
+    @property
+    def span(self) -> int:
+        """High - low."""
+        return self.high - self.low
+
     def bits(self, width: Width = "span") -> int:
         """Bits that the interval needs.
 
         "span": bit length of `high - low`, the width that is enough once a constant offset
         moves `low` to 0. "signed": two's complement. "unsigned": bit length of `high`;
-        raises `EmptyRangeError` where `low` is negative. [0, 0] needs 0, 1 and 0 bits.
+        raises `EmptyRangeError` where `low` is negative. "integer": unsigned where `low` is not
+        negative, else signed. [0, 0] needs 0, 1, 0 and 0 bits.
         """
         if width == "span":
-            return (self.high - self.low).bit_length()
+            return self.span.bit_length()
+        if width == "integer":
+            width = "signed" if self.low < 0 else "unsigned"
         if width == "signed":
             return 1 + max(
                 (end if end >= 0 else ~end).bit_length() for end in (self.low, self.high)
@@ -64,8 +87,11 @@ class Range:
         raise _unknown_width(width)
 
 
-class Ranges:
+class Ranges(Tabular):
     """Closed intervals, one per channel (or per mask and channel, or per position).
+
+    Sums, differences and products take other ranges or integer constants, broadcast as NumPy
+    does, and raise `AccumulatorOverflowError` where an end does not fit int64.
 
     Attributes:
         low, high: int64 `[...]`, of the same shape and read-only; `low <= high` everywhere.
@@ -78,6 +104,8 @@ class Ranges:
     (array([4, 3]), array([5, 4]))
     >>> ranges[0]
     Range(low=-4, high=11)
+    >>> ranges * [2, -1] - 1
+    Ranges(low=array([-9, -8]), high=array([21, -1]))
     """
 
     __slots__ = ("high", "low")
@@ -86,7 +114,7 @@ class Ranges:
     high: npt.NDArray[np.int64]
 
     def __init__(self, low: npt.ArrayLike, high: npt.ArrayLike) -> None:
-        lows, highs = _int64(low, "low"), _int64(high, "high")
+        lows, highs = int64(low, "low"), int64(high, "high")
         if lows.shape != highs.shape:
             raise ShapeError(
                 f"high has shape {highs.shape}, but low has shape {lows.shape}",
@@ -104,6 +132,27 @@ class Ranges:
                 high=int(highs[index]),
             )
         _fill(self, lows, highs)
+
+    @classmethod
+    def point(cls, values: npt.ArrayLike) -> Ranges:
+        """The ranges that hold `values`, integers `[...]`, alone."""
+        exact_values = int64(values, "values")
+        return trusted(exact_values, exact_values)
+
+    @classmethod
+    def full(cls, shape: Sequence[int], each: Range) -> Ranges:
+        """The one interval `each` everywhere in `shape`; no element of it is stored twice."""
+        return trusted(
+            *(np.broadcast_to(np.int64(end), tuple(shape)) for end in (each.low, each.high))
+        )
+
+    @classmethod
+    def concatenate(cls, ranges: Sequence[Ranges], axis: int = 0) -> Ranges:
+        """The intervals of all `ranges`, joined along `axis`."""
+        return trusted(
+            np.concatenate([r.low for r in ranges], axis=axis),
+            np.concatenate([r.high for r in ranges], axis=axis),
+        )
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Ranges is frozen: cannot set {name}")
@@ -133,8 +182,151 @@ class Ranges:
 
     __hash__ = None  # type: ignore[assignment]
 
+    # NumPy's operators leave arrays of constants on the left to those below.
+    __array_ufunc__ = None
+
     def __repr__(self) -> str:
         return f"Ranges(low={self.low!r}, high={self.high!r})"
+
+    @property
+    def magnitude(self) -> int:
+        """The greatest absolute value in any interval, a Python integer; 0 where there are none."""
+        return max(exact.magnitude(self.low), exact.magnitude(self.high))
+
+    @property
+    def span(self) -> npt.NDArray[np.uint64]:
+        """High - low of each interval, uint64 `[...]`: exact over the whole of int64."""
+        with np.errstate(over="ignore"):  # of single numbers NumPy warns; modulo 2^64 is meant
+            return np.asarray(self.high.view(np.uint64) - self.low.view(np.uint64))
+
+    @property
+    def is_point(self) -> npt.NDArray[np.bool_]:
+        """Whether each interval holds one value alone, bool `[...]`."""
+        return np.asarray(self.low == self.high)
+
+    @property
+    def widest(self) -> int:
+        """Index of the interval of the greatest span, flattened; the first of several."""
+        return int(self.span.argmax())
+
+    def table(self) -> Table:
+        """One row per interval: its index, low, high, span and widths in bits.
+
+        The unsigned width is None where low is negative.
+
+        >>> print(Ranges([-4, 0], [11, 7]).table())
+        channel  low  high  span  span bits  signed bits  unsigned bits
+        0        -4   11    15    4          5
+        1        0    7     7     3          4            3
+        """
+        axes = self.low.ndim
+        names = ["channel"] * axes if axes < 2 else [f"axis {i}" for i in range(axes)]
+        columns = [side.ravel().tolist() for side in (self.low, self.high, self.span)]
+        columns += [self.bits(width).ravel().tolist() for width in ("span", "signed", "integer")]
+        columns[-1] = [
+            bits if low >= 0 else None for low, bits in zip(columns[0], columns[-1], strict=True)
+        ]
+        heading = (*names, "low", "high", "span", "span bits", "signed bits", "unsigned bits")
+        rows = zip(np.ndindex(self.shape), zip(*columns, strict=True), strict=True)
+        return Table(heading, [(*index, *values) for index, values in rows])
+
+    def __add__(self, other: Ranges | npt.ArrayLike) -> Ranges:
+        other = _operand(other)
+        return _ends(lambda: (exact.add(self.low, other.low), exact.add(self.high, other.high)))
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Ranges:
+        return Ranges.point(0) - self
+
+    def __sub__(self, other: Ranges | npt.ArrayLike) -> Ranges:
+        other = _operand(other)
+        return _ends(
+            lambda: (exact.subtract(self.low, other.high), exact.subtract(self.high, other.low))
+        )
+
+    def __rsub__(self, other: npt.ArrayLike) -> Ranges:
+        return _operand(other) - self
+
+    def __mul__(self, other: Ranges | npt.ArrayLike) -> Ranges:
+        other = _operand(other)
+        sides = (other.low,) if other.low is other.high else (other.low, other.high)
+
+        def ends() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+            corners = [exact.multiply(a, b) for a in (self.low, self.high) for b in sides]
+            return np.minimum.reduce(corners), np.maximum.reduce(corners)
+
+        return _ends(ends)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, divisor: npt.ArrayLike) -> Ranges:
+        """Each interval divided by a positive constant, rounded down."""
+        by = int64(divisor, "divisor")
+        if (by <= 0).any():
+            raise ArgumentError(
+                f"ranges are divided by positive constants, got {by.min()}",
+                argument="divisor",
+                value=int(by.min()),
+                expected="positive integers",
+            )
+        return trusted(self.low // by, self.high // by)
+
+    def sum(self, axes: Sequence[int]) -> Ranges:
+        """The sum of the intervals along `axes`, each value at an extreme of its own."""
+        over = tuple(axes)
+        return _ends(lambda: (exact.total(self.low, over), exact.total(self.high, over)))
+
+    def union(self, *others: Ranges | npt.ArrayLike) -> Ranges:
+        """The smallest intervals that hold these and `others`, broadcast."""
+        every = (self, *map(_operand, others))
+        low, high = (
+            reduce(function, [getattr(r, side) for r in every])
+            for function, side in ((np.minimum, "low"), (np.maximum, "high"))
+        )
+        return trusted(low, high)
+
+    def intersection(self, other: Ranges) -> Ranges:
+        """The intervals that lie in these and in `other`; `EmptyRangeError` where none does."""
+        return Ranges(np.maximum(self.low, other.low), np.minimum(self.high, other.high))
+
+    def hull(self) -> Range:
+        """The smallest interval that holds all of them; `ShapeError` where there are none."""
+        return self.hull_over(range(self.low.ndim))[()]
+
+    def hull_over(self, axes: Sequence[int]) -> Ranges:
+        """The smallest intervals that hold all those along `axes`, which are gone.
+
+        Raises `ShapeError` where there are none.
+        """
+        over = tuple(axes)
+        if not self.low.size:
+            raise ShapeError("no ranges, so no hull", argument="low", shape=self.shape)
+        return trusted(self.low.min(axis=over), self.high.max(axis=over))
+
+    def moved(self, view: Callable[[Any], Any]) -> Ranges:
+        """The intervals seen through `view`, which only moves, repeats or drops elements."""
+        return trusted(view(self.low), view(self.high))
+
+    def broadcast_to(self, shape: Sequence[int]) -> Ranges:
+        """The intervals repeated over `shape`, as NumPy broadcasts."""
+        return self.moved(lambda side: np.broadcast_to(side, tuple(shape)))
+
+    def contains(self, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Whether each of `values`, integers of any size, broadcast, lies in its interval."""
+        given = np.asarray(values)
+        if given.dtype.kind not in "iuO" and given.size:
+            raise _not_integers(given, "values")
+        if given.dtype.kind == "u" and given.dtype.itemsize == 8:
+            # NumPy would compare these with int64 as floats.
+            return np.asarray(
+                (given <= np.uint64(exact.INT64 - 1)) & self.contains(given.astype(np.int64))
+            )
+        return np.asarray((self.low <= given) & (given <= self.high))
+
+    def within(self, other: Ranges) -> npt.NDArray[np.bool_]:
+        """Whether each interval lies within that of `other`, broadcast, bool `[...]`."""
+        return np.asarray((other.low <= self.low) & (self.high <= other.high))
 
     def bits(self, width: Width = "span") -> npt.NDArray[np.int64]:
         """Bits that each interval needs, int64 of the same shape; see `Range.bits`.
@@ -142,8 +334,7 @@ class Ranges:
         Exact over the whole of int64: the span of [-2**63, 2**63 - 1] is 64 bits.
         """
         if width == "span":
-            # The difference of two int64 fits uint64, where the subtraction is exact.
-            return _bit_length(self.high.view(np.uint64) - self.low.view(np.uint64))
+            return _bit_length(self.span)
         if width == "signed":
             ends = np.maximum(self.high ^ (self.high >> 63), self.low ^ (self.low >> 63))
             return _bit_length(ends.view(np.uint64)) + 1
@@ -153,27 +344,44 @@ class Ranges:
                 at = tuple(int(i) for i in np.unravel_index(negative[0], self.low.shape))
                 raise _not_unsigned(int(self.low[at]), int(self.high[at]), at)
             return _bit_length(self.high.view(np.uint64))
+        if width == "integer":
+            signed = np.asarray(self.low < 0)
+            plain = _bit_length(np.maximum(self.high, 0).view(np.uint64))
+            return np.where(signed, self.bits("signed"), plain)
         raise _unknown_width(width)
-
-    def hull(self) -> Range:
-        """The smallest interval that holds all of them; `ShapeError` where there are none."""
-        if not self.low.size:
-            raise ShapeError("no ranges, so no hull", argument="low", shape=self.shape)
-        return Range(int(self.low.min()), int(self.high.max()))
 
 
 def trusted(low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> Ranges:
-    """Ranges of arrays that the engine has just made: nothing to check, nothing to copy."""
+    """Ranges of arrays that are nobody else's to write: nothing to check, nothing to copy."""
     ranges = object.__new__(Ranges)
     _fill(ranges, low, high)
     return ranges
 
 
 def _fill(ranges: Ranges, low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> None:
+    low, high = np.asarray(low), np.asarray(high)
     low.setflags(write=False)
     high.setflags(write=False)
     object.__setattr__(ranges, "low", low)
     object.__setattr__(ranges, "high", high)
+
+
+def _operand(value: Ranges | npt.ArrayLike) -> Ranges:
+    return value if isinstance(value, Ranges) else Ranges.point(value)
+
+
+def _ends(
+    compute: Callable[[], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+) -> Ranges:
+    try:
+        return trusted(*compute())
+    except AccumulatorOverflowError as error:
+        raise AccumulatorOverflowError(
+            f"a range reaches {error.high}, which 64 bits do not hold",  # type: ignore[attr-defined]
+            channel=error.channel,  # type: ignore[attr-defined]
+            low=error.low,  # type: ignore[attr-defined]
+            high=error.high,  # type: ignore[attr-defined]
+        ) from None
 
 
 def _bit_length(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
@@ -184,17 +392,28 @@ def _bit_length(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return bits.astype(np.int64)
 
 
-def _int64(values: npt.ArrayLike, argument: str) -> npt.NDArray[np.int64]:
+def int64(values: npt.ArrayLike, argument: str) -> npt.NDArray[np.int64]:
+    """Return integers as an int64 array of their own.
+
+    Raises:
+        DtypeError: they are no integers, or do not fit int64; names `argument`.
+    """
     array = np.asarray(values)
-    fits = array.dtype.kind == "i" or (array.dtype.kind == "u" and array.dtype.itemsize < 8)
+    fits = array.dtype.kind == "i" or (
+        array.dtype.kind == "u" and (array.dtype.itemsize < 8 or (array < exact.INT64).all())
+    )
     if not fits and array.size:
-        raise DtypeError(
-            f"{argument} has dtype {array.dtype}, expected integers that fit int64",
-            argument=argument,
-            dtype=str(array.dtype),
-            expected="integers that fit int64",
-        )
+        raise _not_integers(array, argument)
     return array.astype(np.int64)
+
+
+def _not_integers(array: npt.NDArray[Any], argument: str) -> DtypeError:
+    return DtypeError(
+        f"{argument} has dtype {array.dtype}, expected integers that fit int64",
+        argument=argument,
+        dtype=str(array.dtype),
+        expected="integers that fit int64",
+    )
 
 
 def _integer(value: object, argument: str) -> int:
@@ -212,7 +431,7 @@ def _not_unsigned(low: int, high: int, index: tuple[int, ...] | None) -> EmptyRa
     where = "" if index is None else f" at {index}"
     return EmptyRangeError(
         f"the range [{low}, {high}]{where} has no unsigned width: its low end is negative; "
-        'ask for "signed" or "span" bits',
+        'ask for "signed", "integer" or "span" bits',
         index=index,
         low=low,
         high=high,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ import torch
 from torch import nn
 
 from secateur.errors import NotFiniteError, ScheduleError, ShapeError
+from secateur.show.progress import progress as _progress
 
 if TYPE_CHECKING:
     from secateur.pruning.torch import Pruner
@@ -115,7 +114,7 @@ def fit(
     losses: list[float] = []
     held_out_losses: list[float] = []
     best, best_loss, best_state = -1, math.inf, None
-    with torch.random.fork_rng(devices=[]), _bar(epochs, progress) as advance:
+    with torch.random.fork_rng(devices=[]), _progress("training", epochs, shown=progress) as tell:
         torch.manual_seed(seed)
         for epoch in range(epochs):
             model.train()
@@ -141,7 +140,7 @@ def fit(
                 if complete and held_out_losses[-1] < best_loss:
                     best, best_loss = epoch, held_out_losses[-1]
                     best_state = copy.deepcopy(model.state_dict())
-            advance(losses[-1])
+            tell(epoch + 1, note=f"loss {losses[-1]:.4f}")
             if patience is not None and best >= 0 and epoch - best >= patience:
                 break
     if best_state is not None:
@@ -209,25 +208,3 @@ def _check_settings(
             raise ScheduleError(
                 f"{argument} is {value}, expected {expected}", argument=argument, value=value
             )
-
-
-@contextmanager
-def _bar(epochs: int, wanted: bool) -> Iterator[Callable[[float], None]]:
-    """Yield what to tell the loss of every epoch."""
-    try:
-        if not wanted or not sys.stderr.isatty():
-            raise ImportError
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    except ImportError:
-        yield lambda loss: None
-        return
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("training", total=epochs, loss=math.nan)
-        yield lambda loss: bar.update(task, advance=1, loss=loss)

@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 from secateur.errors import NetworkError
 from secateur.network.tables import (
     ACTIVATIONS,
+    ROUNDINGS,
     Activation,
     Affine,
     ExplicitTable,
@@ -57,6 +58,43 @@ def test_rounding_goes_to_the_even_code_and_stops_at_the_ends():
     x = np.array([[0.25, 0.75, -0.25, -9.0, 9.0]])
     assert quantize.codes(x).tolist() == [[0, 2, 0, -1, 3]]
     assert quantize(x).tolist() == [[0.0, 1.0, 0.0, -0.5, 1.5]]
+
+
+#: What each rounding makes of −1.5, −1.2, −0.5, 0, 0.5, 1.2, 1.5, 2.5.
+ROUNDED = {
+    "half_even": [-2, -1, 0, 0, 0, 1, 2, 2],
+    "half_up": [-2, -1, -1, 0, 1, 1, 2, 3],
+    "half_down": [-1, -1, 0, 0, 0, 1, 1, 2],
+    "up": [-2, -2, -1, 0, 1, 2, 2, 3],
+    "down": [-1, -1, 0, 0, 0, 1, 1, 2],
+    "ceil": [-1, -1, 0, 0, 1, 2, 2, 3],
+    "floor": [-2, -2, -1, 0, 0, 1, 1, 2],
+    "sign": [-1, -1, -1, 1, 1, 1, 1, 1],
+}
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_every_rounding_at_ties_and_between_them(rounding):
+    x = np.array([-1.5, -1.2, -0.5, 0.0, 0.5, 1.2, 1.5, 2.5])
+    assert Quantize(1.0, -9, 9, rounding).codes(x).tolist() == ROUNDED[rounding]
+
+
+@pytest.mark.parametrize("rounding", ["half_up", "half_down"])
+def test_the_greatest_float_below_a_half_is_below_it(rounding):
+    assert Quantize(1.0, -9, 9, rounding).codes(np.array([0.5 - 2.0**-54])).tolist() == [0]
+
+
+def test_rounding_may_see_the_zero_point():
+    x = np.array([0.5, 1.5, -0.5])
+    assert Quantize(1.0, -9, 9).codes(x).tolist() == [0, 2, 0]
+    # 0.5 + 3 is a tie between 3 and 4, and 4 is even.
+    assert Quantize(1.0, -9, 9, zero_point=3).codes(x).tolist() == [1, 1, -1]
+    assert Quantize(1.0, -9, 9, "up", zero_point=-1).codes(x).tolist() == [0, 2, -1]
+
+
+def test_unknown_roundings_are_refused_with_the_known_ones():
+    with pytest.raises(NetworkError, match=r"'nearest'.*half_even"):
+        Quantize(1.0, 0, 1, "nearest")
 
 
 def test_steps_apply_in_order_and_per_channel():

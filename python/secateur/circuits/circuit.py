@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +35,8 @@ from secateur.errors import ArgumentError, UnpicklableError
 from secateur.narrowing import narrow
 from secateur.network import Floats, Integers, Network
 from secateur.network.storage import load as load_network, save as save_network
+from secateur.show.progress import track
+from secateur.show.tables import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,18 +182,14 @@ class Circuit:
             FileFormatError: there is no saved circuit, or a file of it was altered.
             FileVersionError: it was saved by another version of this library or its backend.
             MissingExtraError: the backend that it was compiled by is not installed.
-            WidthError, BackendError, AccumulatorOverflowError: see `compile`.
+            ArgumentError, WidthError, BackendError, AccumulatorOverflowError: see `compile`.
         """
         part = read_part(Path(directory) / "network", "network")
-        options = part.json("options.json")
-        if not isinstance(options, dict):
-            raise part.damaged("options.json", "holds no options")
+        with part.reading("options.json"):
+            options = {**part.json("options.json")}
         part["network.safetensors"]
         network = load_network(part.directory / "network.safetensors")
-        try:
-            return compile(network, part.backend, configuration=options)
-        except ArgumentError as error:
-            raise part.damaged("options.json", f"holds no options: {error}") from error
+        return compile(network, part.backend, configuration=options)
 
     def __reduce__(self) -> NoReturn:
         raise UnpicklableError(
@@ -206,31 +203,28 @@ class Circuit:
         if x.ndim == len(self.network.input.shape):
             return self._each(x[None], infer)[0]
         self.network.input.check(x)
-        results = [infer(sample.astype(np.int64)) for sample in _progress(x)]
+        results = [infer(sample.astype(np.int64)) for sample in track("inference", list(x))]
         return np.array(results, dtype=np.int64).reshape(len(x), *self.interface.shape)
 
     def __str__(self) -> str:
         """The operations with their proved ranges and widths, then what the circuit costs."""
         rows = [
-            (node.name, node.kind, str(node.channels.low.min()), str(node.channels.high.max()))
-            + ((str(self.cost.bits[node.name]),) if node.name in self.cost.bits else ("",))
+            (
+                node.name,
+                node.kind,
+                node.channels.low.min(),
+                node.channels.high.max(),
+                self.cost.bits.get(node.name),
+            )
             for node in self.report
         ]
         return "\n".join(
             [
                 f"circuit of {self.backend.name} {self.backend.version}",
-                *_table([("node", "kind", "low", "high", "bits"), *rows]),
+                str(Table(("node", "kind", "low", "high", "bits"), rows)),
                 str(self.cost),
             ]
         )
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 @contextmanager
@@ -238,19 +232,6 @@ def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
     start = perf_counter()
     yield
     timings[stage] = perf_counter() - start
-
-
-def _progress(x: Integers) -> Iterator[Integers]:
-    """Yield the samples of `x`, drawing a bar on stderr where that is a terminal."""
-    shown = sys.stderr.isatty() and len(x) > 1
-    for done, sample in enumerate(x):
-        if shown:
-            filled = 30 * done // len(x)
-            sys.stderr.write(f"\r[{'#' * filled}{'.' * (30 - filled)}] {done}/{len(x)}")
-            sys.stderr.flush()
-        yield sample
-    if shown:
-        sys.stderr.write(f"\r[{'#' * 30}] {len(x)}/{len(x)}\n")
 
 
 def compile(

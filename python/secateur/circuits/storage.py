@@ -9,20 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from secateur.backends import backend_named
-from secateur.errors import FileFormatError, FileVersionError, MissingExtraError
+from secateur.envelope import Envelope
+from secateur.errors import FileVersionError
 from secateur.files import whole_directory
 
-FORMAT = "secateur-circuit"
-VERSION = 2
 MANIFEST = "manifest.json"
+_ENVELOPE = Envelope("part of a circuit", "secateur-circuit", version=2, oldest=2)
 
 #: More than any manifest has: a few lines for each of about ten files.
 _LARGEST_MANIFEST = 1 << 16
@@ -51,30 +50,20 @@ class Part:
             FileFormatError: the manifest names none.
         """
         if name not in self.files:
-            raise _refused(self.directory / MANIFEST, f"names no {name}")
+            raise _ENVELOPE.refused(self.directory / MANIFEST, f"names no {name}")
         return self.files[name]
-
-    @contextmanager
-    def reading(self, name: str, problem: str) -> Iterator[None]:
-        """Blame the file called `name` for whatever goes wrong inside.
-
-        A backend raises anything at all for a file that is not one of its own.
-        """
-        try:
-            yield
-        except (FileFormatError, MissingExtraError):
-            raise
-        except Exception as error:
-            raise self.damaged(name, f"{problem}: {error}") from error
-
-    def damaged(self, name: str, problem: object) -> FileFormatError:
-        """Return the error for a file whose hash is right and whose content is not."""
-        return _refused(self.directory / name, str(problem))
 
     def json(self, name: str) -> Any:
         """Return what the JSON file called `name` holds."""
-        with self.reading(name, "is no JSON"):
+        with self.reading(name):
             return json.loads(self[name])
+
+    def reading(self, name: str) -> AbstractContextManager[None]:
+        """Refuse the file called `name` where anything inside stumbles over what it holds.
+
+        A backend raises anything at all for a file that is not one of its own.
+        """
+        return _ENVELOPE.reading(self.directory / name)
 
 
 def write_parts(
@@ -93,16 +82,11 @@ def write_parts(
         FileExistsError: `directory` holds something already.
         OSError: it cannot be written.
     """
-    manifest = {
-        "format": FORMAT,
-        "version": VERSION,
-        "secateur": version("secateur"),
-        "backend": dict(backend),
-        "parts": {
-            part: {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-            for part, files in parts.items()
-        },
+    hashes = {
+        part: {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        for part, files in parts.items()
     }
+    manifest = _ENVELOPE.seal({"backend": dict(backend), "parts": hashes})
     with whole_directory(directory) as unfinished:
         for part, files in parts.items():
             (unfinished / part).mkdir()
@@ -127,24 +111,25 @@ def read_part(directory: str | os.PathLike[str], part: str) -> Part:
     path = directory / MANIFEST
     if not path.is_file():
         below = " (its parts are directories of their own below it)" * is_circuit(directory)
-        raise _refused(directory, f"holds no part of a circuit{below}")
+        raise _ENVELOPE.refused(directory, f"holds no part of a circuit{below}")
     if path.stat().st_size > _LARGEST_MANIFEST:
-        raise _refused(path, "is too large for a manifest")
+        raise _ENVELOPE.refused(path, "is too large for a manifest")
     content = path.read_bytes()
-    try:
-        manifest = json.loads(content)
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"its format is {manifest['format']!r}")
-        _check_version(path, "format", manifest["version"], VERSION)
+    manifest = _ENVELOPE.read(content, path)
+    with _ENVELOPE.reading(path):
         backend = backend_named(str(manifest["backend"]["name"]))
-        _check_version(path, backend.name, manifest["backend"]["version"], backend.version)
+        compiled_by = manifest["backend"]["version"]
         hashes = {p: dict(files) for p, files in manifest["parts"].items()}
-    except (FileVersionError, MissingExtraError):
-        raise
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise _refused(path, f"is truncated or is no manifest: {error}") from error
+    if compiled_by != backend.version:
+        raise FileVersionError(
+            f"{path} is of {backend.name} version {compiled_by}, this is version "
+            f"{backend.version}; compile and save the circuit again",
+            path=str(path),
+            version=compiled_by,
+            known=backend.version,
+        )
     if part not in hashes:
-        raise _refused(directory, f"is not the {part} part of a circuit")
+        raise _ENVELOPE.refused(directory, f"is not the {part} part of a circuit")
     files = {name: _read(directory, name, digest) for name, digest in hashes[part].items()}
     return Part(directory, hashlib.sha256(content).hexdigest(), backend.name, files)
 
@@ -157,26 +142,13 @@ def is_circuit(directory: str | os.PathLike[str]) -> bool:
 def _read(directory: Path, name: str, digest: object) -> bytes:
     """Return the content of the file of a part called `name`, which has to be in it."""
     if name in ("", ".", "..") or set(name) & {"/", "\\", "\0"}:
-        raise _refused(directory / MANIFEST, f"names {name!r}, which is no file of this directory")
+        raise _ENVELOPE.refused(
+            directory / MANIFEST, f"names {name!r}, which is no file of this directory"
+        )
     path = directory / name
     if not path.is_file():
-        raise _refused(path, "is missing")
+        raise _ENVELOPE.refused(path, "is missing")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
-        raise _refused(path, "does not match its hash: it was altered or damaged")
+        raise _ENVELOPE.refused(path, "does not match its hash: it was altered or damaged")
     return content
-
-
-def _check_version(path: Path, what: str, found: object, known: object) -> None:
-    if found != known:
-        raise FileVersionError(
-            f"{path} is of {what} version {found}, this is version {known}; "
-            "compile and save the circuit again",
-            path=str(path),
-            version=found,
-            known=known,
-        )
-
-
-def _refused(path: Path, problem: str) -> FileFormatError:
-    return FileFormatError(f"{path} {problem}", path=str(path), problem=problem)

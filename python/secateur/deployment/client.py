@@ -43,13 +43,13 @@ class Client:
         """
         part = read_part(directory, "client")
         part.json("specs.json")  # no JSON at all would be too much for some backends
-        with part.reading("interface.json", "is no interface"):
+        with part.reading("interface.json"):
             interface = Interface.from_json(part["interface.json"])
-        with part.reading("specs.json", "is not the backend's"):
+        with part.reading("specs.json"):
             compiler = backend_named(part.backend)
             backend = compiler.client(part["specs.json"])
             specs = compiler.read(part["specs.json"])
-        with part.reading("interface.json", "is another circuit's"):
+        with part.reading("interface.json"):
             _check_shapes(interface, specs)
         return cls(part.circuit, interface, backend)
 

@@ -44,7 +44,7 @@ class Server:
         """
         part = read_part(directory, "server")
         specs, options = part.json("specs.json"), part.json("options.json")
-        with part.reading("circuit.mlir", "does not compile"):
+        with part.reading("circuit.mlir"):
             exported = Exported(part["circuit.mlir"].decode(), options, part["specs.json"])
             backend = backend_named(part.backend).server(exported)
         if json.loads(backend.specs) != specs:

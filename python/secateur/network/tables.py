@@ -131,17 +131,70 @@ class Activation:
         return ACTIVATIONS[self.name](x, **self.parameters)
 
 
+def _away(x: Floats) -> Floats:
+    return np.copysign(np.ceil(np.abs(x)), x)
+
+
+def _half_away(x: Floats) -> Floats:
+    # Whole and fraction apart, because x + 0.5 may itself be rounded.
+    magnitude = np.abs(x)
+    whole = np.floor(magnitude)
+    return np.copysign(whole + (magnitude - whole >= 0.5), x)
+
+
+def _half_inward(x: Floats) -> Floats:
+    magnitude = np.abs(x)
+    whole = np.floor(magnitude)
+    return np.copysign(whole + (magnitude - whole > 0.5), x)
+
+
+#: Ways to round, by name: the modes of QONNX (ROUND is half_even), and the sign, which is
+#: −1 below 0 and 1 from 0 on.
+ROUNDINGS: Mapping[str, Callable[[Floats], Floats]] = {
+    "half_even": np.rint,
+    "half_up": _half_away,
+    "half_down": _half_inward,
+    "up": _away,
+    "down": np.trunc,
+    "ceil": np.ceil,
+    "floor": np.floor,
+    "sign": lambda x: np.where(x >= 0, 1.0, -1.0),
+}
+
+
 @dataclass(frozen=True)
 class Quantize:
-    """Rounding to a grid: the float value of the nearest code, ties to the even one."""
+    """Rounding to a grid: the float value of the code that x / scale is rounded to.
+
+    Args:
+        scale: float value of one step of the code.
+        low, high: the least and the greatest code, centred: zero point subtracted.
+        rounding: a name of `ROUNDINGS`; ties go to the even code by default. "up" and
+            "down" mean away from zero and towards it.
+        zero_point: added before rounding, taken off after it. It is 0 where rounding
+            does not see the zero point: in ONNX's QuantizeLinear, which adds it later.
+
+    Raises:
+        NetworkError: an unknown rounding.
+    """
 
     scale: float
     low: int
     high: int
+    rounding: str = "half_even"
+    zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rounding not in ROUNDINGS:
+            raise NetworkError(
+                f"unknown rounding {self.rounding!r}; known are {', '.join(sorted(ROUNDINGS))}",
+                operation=self.rounding,
+            )
 
     def codes(self, x: Floats) -> Integers:
-        """Return the codes in [low, high] nearest to x / scale, int64, shaped like `x`."""
-        return np.clip(np.rint(x / self.scale), self.low, self.high).astype(np.int64)
+        """Return the codes in [low, high] that x / scale is rounded to, int64, shaped like `x`."""
+        rounded = ROUNDINGS[self.rounding](x / self.scale + self.zero_point) - self.zero_point
+        return np.clip(rounded, self.low, self.high).astype(np.int64)
 
     def __call__(self, x: Floats) -> Floats:
         return self.codes(x) * self.scale

@@ -1,4 +1,4 @@
-"""What charts share, in a page or in matplotlib: colours, numbers as text, axes."""
+"""What charts share, in a page or in matplotlib: colours and axes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,6 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 Scale = Literal["linear", "log", "logit"]
 
 _FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
-
-
-def text(value: Any) -> str:
-    """Return a float in four digits, anything else as it is, nothing for None.
-
-    >>> text(1.5e9), text(0.97222), text(3), text(None)
-    ('1.5e9', '0.9722', '3', '')
-    """
-    if value is None:
-        return ""
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.4g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
-    return str(value)
 
 
 @dataclass(frozen=True)

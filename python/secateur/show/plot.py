@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from secateur.analysis import RangeReport
 from secateur.errors import ColumnError
-from secateur.show.charts import COLOURS, Axis, text
+from secateur.show.charts import COLOURS, Axis
+from secateur.show.tables import text
 from secateur.sweeps.results import Results
 
 _MARKERS = "osD^vPX"

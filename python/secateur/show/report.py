@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from secateur.show.charts import COLOURS, Axis, text
+from secateur.show.charts import COLOURS, Axis
+from secateur.show.tables import text
 from secateur.sweeps.records import Record
 from secateur.sweeps.results import Results
 
@@ -46,7 +47,7 @@ def write_report(
         OSError: the file cannot be written.
     """
     front = results.pareto(gain, cost)
-    template = Template(files("secateur").joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(files("secateur.show").joinpath("report.html").read_text(encoding="utf-8"))
     page = template.substitute(
         title=escape(title),
         summary=_summary(results, front, gain),

@@ -13,6 +13,11 @@ from brevitas.quant import (
     ShiftedUint8ActPerTensorFloat,
     ShiftedUint8WeightPerTensorFloat,
 )
+from brevitas.quant.binary import (
+    SignedBinaryActPerTensorConst,
+    SignedBinaryWeightPerTensorConst,
+)
+from brevitas.quant.float import Fp8e4m3WeightPerTensorFloat
 from brevitas.quant.scaled_int import Int8AccumulatorAwareZeroCenterWeightQuant
 from models import Residual, Signals, disagreement, mlp, outputs, samples, seeded
 from torch import nn
@@ -22,6 +27,7 @@ from torch.nn.utils import prune
 from secateur.errors import NotFiniteError, ShapeError, UnfinishedModelError, UnsupportedModuleError
 from secateur.network import Conv, Linear, Lookup
 from secateur.reading.torch import freeze, quantize
+from secateur.reading.torch.quantizers import activation_quantizer
 
 #: Float32 in the model, float64 in the tables: a value half way between two codes may round
 #: either way. Measured on MLPs with batch norm: 2 codes in 10^6, all of them at 8 bits, and
@@ -227,6 +233,37 @@ class TestBrevitasModels:
         model = self.settled(Adds(), x)
         assert_same(model, freeze(model, input_shape=(10,)), x)
 
+    @pytest.mark.parametrize("way", ["FLOOR", "CEIL", "ROUND_TO_ZERO", "ROUND"])
+    @pytest.mark.parametrize("kind", [Int8ActPerTensorFloat, ShiftedUint8ActPerTensorFloat])
+    def test_every_rounding_of_activations(self, kind, way):
+        x = samples(2000, 10, low=-1.0)
+        torch.manual_seed(0)
+        layers = (
+            qnn.QuantIdentity(bit_width=8),
+            qnn.QuantLinear(10, 8, weight_bit_width=8),
+            qnn.QuantIdentity(act_quant=kind, bit_width=3, float_to_int_impl_type=way),
+            qnn.QuantLinear(8, 4, weight_bit_width=3),
+        )
+        model = self.settled(nn.Sequential(*layers), x)
+        network = freeze(model, input_shape=(10,))
+        assert (outputs(model, x).argmax(1) == network.predict(x).argmax(1)).mean() > 0.999
+        assert disagreement(model, network, x) <= TIES
+
+    def test_binary_activations_and_weights(self):
+        x = samples(400, 10, low=-1.0)
+        torch.manual_seed(0)
+        layers = (
+            qnn.QuantIdentity(bit_width=8),
+            qnn.QuantLinear(10, 8, weight_quant=SignedBinaryWeightPerTensorConst),
+            qnn.QuantIdentity(act_quant=SignedBinaryActPerTensorConst),
+            qnn.QuantLinear(8, 4, weight_bit_width=3),
+        )
+        model = self.settled(nn.Sequential(*layers), x)
+        network = freeze(model, input_shape=(10,))
+        assert set(network["1"].codes.ravel().tolist()) == {-1, 1}
+        assert set(network.nodes(network.quantize_input(x))["2"].ravel().tolist()) == {-1, 1}
+        assert_same(model, network, x)
+
     def test_input_shape_is_asked_for(self):
         model = nn.Sequential(qnn.QuantIdentity(), qnn.QuantLinear(3, 2))
         with pytest.raises(UnfinishedModelError, match="input_shape="):
@@ -295,6 +332,13 @@ class TestTheNetwork:
         assert model.training
         assert not model.get_submodule("0").training
 
+    def test_sums_of_scales_in_the_ratio_of_small_integers(self):
+        x = samples(400, 4, low=-1.0)
+        model = seeded(Adds, qnn.QuantIdentity(bit_width=3))
+        network = freeze(model.eval(), input_shape=(4,))
+        assert "add.times2" in [o.name for o in network.operations]
+        assert_same(model, network, x)
+
     def test_factor_before_the_first_quantiser_belongs_to_the_input(self):
         class Scaled(nn.Module):
             def __init__(self):
@@ -309,6 +353,19 @@ class TestTheNetwork:
         network = freeze(model)
         assert [type(o) for o in network.operations] == [Linear]
         assert_same(model, network, x)
+
+
+class Adds(nn.Module):
+    """Adds codes of two bits, and what `rounds` makes of the layer that reads them."""
+
+    def __init__(self, rounds):
+        super().__init__()
+        self.a, self.b = qnn.QuantIdentity(bit_width=2), rounds
+        self.layer = qnn.QuantLinear(4, 4)
+
+    def forward(self, x):
+        x = self.a(x)
+        return self.layer(x + self.b(self.layer(x)))
 
 
 class TestRefuses:
@@ -353,17 +410,8 @@ class TestRefuses:
         assert self.refuse(model, "'2': the model ends in an activation").layer == "2"
 
     def test_sums_of_different_scales(self):
-        class Adds(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.a, self.b = qnn.QuantIdentity(bit_width=2), qnn.QuantIdentity(bit_width=3)
-                self.layer = qnn.QuantLinear(4, 4)
-
-            def forward(self, x):
-                x = self.a(x)
-                return self.layer(x + self.b(self.layer(x)))
-
-        assert self.refuse(Adds(), "'add': joins codes of scales").layer == "add"
+        rounds = activation_quantizer(torch.linspace(-1, 1, 50) * 0.7321, 3, signed=True)
+        assert self.refuse(Adds(rounds), "'add': adds codes of scales").layer == "add"
 
     def test_more_than_one_output(self):
         class Twins(nn.Module):
@@ -378,17 +426,6 @@ class TestRefuses:
                 return x if x.sum() > 0 else -x
 
         assert self.refuse(Branches(), "cannot be traced").operation == "Branches"
-
-    def test_tensors_outside_layers(self):
-        class Shifts(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.shift = nn.Parameter(torch.ones(4))
-
-            def forward(self, x):
-                return x + self.shift
-
-        self.refuse(Shifts(), "'shift' is used outside a layer")
 
     @pytest.mark.parametrize(
         ("layer", "match"),
@@ -414,6 +451,61 @@ class TestRefuses:
             scaling_stats_permute_dims=(1, 0),
         )
         self.refuse(nn.Sequential(rounds), "no single integer grid")
+
+    @pytest.mark.parametrize(
+        ("options", "match"),
+        [
+            ({"quant_type": "ternary", "threshold": 0.7}, "TernaryQuant"),
+            ({"float_to_int_impl_type": "stochastic_round"}, "StochasticRound"),
+            ({"quant_delay_steps": 10}, "nothing else"),
+        ],
+    )
+    def test_activation_quantisers_of_other_kinds(self, options, match):
+        rounds = qnn.QuantIdentity(
+            act_quant=Int8ActPerTensorFloat,
+            bit_width=2,
+            scaling_impl_type="const",
+            scaling_init=1.0,
+            **options,
+        )
+        error = self.refuse(nn.Sequential(qnn.QuantIdentity(), rounds), match)
+        assert error.layer == "1"
+
+    @pytest.mark.parametrize("scale", [torch.nan, torch.inf, -torch.inf])
+    def test_activation_scales_that_are_no_numbers(self, scale):
+        model = quantize(mlp(nn.ReLU, 4, 8, 2), calibration=samples(20, 4))
+        scaling = model.get_submodule("1_quant").act_quant.fused_activation_quant_proxy
+        with torch.no_grad():
+            scaling.tensor_quant.scaling_impl.value.fill_(scale)
+        with pytest.raises(NotFiniteError, match="layer '1_quant': the scale") as caught:
+            freeze(model)
+        assert (caught.value.argument, caught.value.layer) == ("scale", "1_quant")
+
+    def test_weights_that_are_no_multiples_of_their_scale(self):
+        layer = qnn.QuantLinear(4, 2, weight_quant=Fp8e4m3WeightPerTensorFloat)
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor([[1.0, 0.3, 1e-4, 1e-4]]))
+        self.refuse(nn.Sequential(qnn.QuantIdentity(), layer), "layer '1'")
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_hooks_that_change_values(self, when):
+        model = nn.Sequential(qnn.QuantIdentity(), qnn.QuantLinear(4, 4), nn.ReLU())
+        if when == "before":
+            model[2].register_forward_pre_hook(lambda module, args: (args[0] + 1,))
+        else:
+            model[2].register_forward_hook(lambda module, args, result: result + 1)
+        assert self.refuse(model, "'2': a hook on it changes").layer == "2"
+        for hooks in (model[2]._forward_hooks, model[2]._forward_pre_hooks):
+            hooks.clear()
+        model.register_forward_hook(lambda module, args, result: result + 1)
+        self.refuse(model, "hooks on the whole model")
+
+    def test_hooks_that_only_look(self):
+        seen = []
+        model = nn.Sequential(qnn.QuantIdentity(), qnn.QuantLinear(4, 4))
+        model[1].register_forward_hook(lambda module, args, result: seen.append(result.shape))
+        freeze(model.eval(), input_shape=(4,))
+        assert seen
 
     def test_an_input_shape_that_the_model_does_not_take(self):
         model = nn.Sequential(qnn.QuantIdentity(), qnn.QuantLinear(4, 2))

@@ -13,16 +13,15 @@ from secateur.network import Integers, Lookup
 
 
 def lookup(operation: Lookup, sources: list[Any], report: RangeReport, backend: Backend) -> Any:
-    """Return the source looked up, its lowest bits rounded off where that is cheaper."""
+    """Return the source looked up, its lowest bits dropped where that is cheaper."""
     source = sources[0]
     channels = report[operation.source].channels
     low, high = channels.low, channels.high
     keys = keys_of(int(low.min()), int(high.max()))
     if operation.rounding_bits:
         source = backend.round_bits(source, operation.rounding_bits, _width(keys))
-        half = 1 << (operation.rounding_bits - 1)
         low, high = (
-            extreme(v, (v + half) >> operation.rounding_bits << operation.rounding_bits)
+            extreme(v, v >> operation.rounding_bits << operation.rounding_bits)
             for extreme, v in ((np.minimum, low), (np.maximum, high))
         )
         keys = keys_of(int(low.min()), int(high.max()))

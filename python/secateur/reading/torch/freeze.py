@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,8 @@ import torch
 from torch import nn
 
 from secateur.errors import UnfinishedModelError, UnsupportedModuleError
-from secateur.network import (
-    Add,
-    Concat,
-    Conv,
-    Input,
-    Linear,
-    Lookup,
-    MaxPool,
-    Network,
-    Operation,
-    Output,
-    Reshape,
-    Shape,
-    SumPool,
-    Transpose,
-)
-from secateur.network.tables import Affine, FunctionTable, Quantize, Step
+from secateur.network import Floats, Network, Quantize, Shape
+from secateur.reading.signals import Assembly, Signal
 from secateur.reading.torch import parts
 from secateur.reading.torch.quantizers import (
     activation_rounding,
@@ -38,7 +22,6 @@ from secateur.reading.torch.quantizers import (
 )
 from secateur.reading.torch.trace import Node, evaluating, symbolic_trace, trace
 
-_INPUT = "input"
 _ADVICE = "put a QuantIdentity before it"
 
 
@@ -110,7 +93,7 @@ def read(model: nn.Module, input_shape: Shape | None = None) -> Reading:
         UnsupportedModuleError, UnfinishedModelError, ShapeError: as `freeze`, masks apart.
     """
     reader = _Reader()
-    signals: dict[Any, _Signal] = {}
+    signals: dict[Any, Signal] = {}
     with evaluating(model):
         traced = symbolic_trace(model)
         for node in trace(traced, input_shape or known_input_shape(model)):
@@ -129,241 +112,91 @@ def known_input_shape(model: nn.Module) -> Shape:
     )
 
 
-@dataclass(frozen=True)
-class _Signal:
-    """A float tensor of the model, as a function of integers of the network.
-
-    Args:
-        source: name of the node that holds the integers.
-        steps: what makes the floats of them.
-        rounding: the grid, where the floats are codes times one scale.
-        label: name of the last activation, for the table that it will be part of.
-        raw: for the input before its quantiser: the factor that it has been multiplied by.
-    """
-
-    source: str
-    steps: tuple[Step, ...] = ()
-    rounding: Quantize | None = None
-    label: str | None = None
-    raw: float | None = None
-
-    def then(self, step: Step, label: str | None = None) -> _Signal:
-        """Return the signal with `step` after the others; affine steps become one."""
-        last = self.steps[-1]
-        steps = (*self.steps, step)
-        if isinstance(last, Affine) and isinstance(step, Affine):
-            joined = Affine(last.scale * step.scale, last.offset * step.scale + step.offset)
-            steps = (*self.steps[:-1], joined)
-        return _Signal(self.source, steps, label=label or self.label)
-
-    def moved(self, source: str, repeats: int = 1) -> _Signal:
-        """Return the signal of the same floats elsewhere, each channel now `repeats` of them."""
-        return replace(self, source=source, steps=tuple(_repeated(s, repeats) for s in self.steps))
-
-    @property
-    def per_channel(self) -> bool:
-        """Whether the steps differ from channel to channel."""
-        return any(isinstance(s, Affine) and s.scale.size * s.offset.size > 1 for s in self.steps)
-
-
-def _repeated(step: Step, repeats: int) -> Step:
-    if not isinstance(step, Affine):
-        return step
-    each = (v if v.size == 1 else np.repeat(v, repeats) for v in (step.scale, step.offset))
-    return Affine(*each)
-
-
-def _codes(source: str, rounding: Quantize) -> _Signal:
-    """Return the signal of integers that stand for `rounding.scale` each."""
-    return _Signal(source, (Affine(np.array([rounding.scale]), np.zeros(1)),), rounding)
-
-
 class _Reader:
-    """Reads nodes in order and gathers the operations of the network."""
+    """Reads nodes in order and sends signals through the assembly."""
 
     def __init__(self) -> None:
-        self.input: Input | None = None
-        self.output: Output | None = None
-        self.operations: dict[str, Operation] = {}
-        self.shapes: dict[str, Shape] = {}
+        self.assembly = Assembly(_refuse, _ADVICE)
         self.layers: dict[str, Weighed] = {}
 
     def reading(self) -> Reading:
-        if self.input is None or self.output is None:
-            raise _refuse(_INPUT, "the model does not quantise its input; begin with QuantIdentity")
-        network = Network(self.input, tuple(self.operations.values()), self.output)
-        return Reading(network, self.layers)
+        return Reading(self.assembly.network(), self.layers)
 
-    def read(self, node: Node, signals: Sequence[_Signal]) -> _Signal:
+    def read(self, node: Node, signals: Sequence[Signal]) -> Signal:
         """Return the signal of `node`, given those of its sources."""
         for part in node.parts:
             match part:
                 case parts.Take():
-                    self.shapes[_INPUT] = node.shape
-                    signals = [_Signal(_INPUT, raw=1.0)]
+                    signals = [self.assembly.take(node.shape)]
                 case parts.Sum():
-                    signals = [self._sum(node, signals)]
+                    signals = [self.assembly.add(node.name, signals)]
                 case parts.Join(axis):
-                    signals = [self._join(node, axis, signals)]
+                    signals = [self.assembly.concat(node.name, signals, axis)]
                 case _:
                     signals = [self._part(node, part, x) for x in signals]
         return signals[0]
 
-    def _part(self, node: Node, part: parts.Part, x: _Signal) -> _Signal:
+    def _part(self, node: Node, part: parts.Part, x: Signal) -> Signal:
+        name = node.name
         match part:
             case parts.Quantizer(proxy):
-                return self._quantize(node, activation_rounding(node.name, proxy), x)
+                return self.assembly.quantize(name, x, activation_rounding(name, proxy))
             case parts.Weigh(module):
                 return self._weigh(node, module, x)
             case parts.Normalize(module):
-                return _floats(node, x).then(_batch_norm(node, module))
-            case parts.Rescale(factor, offset) if x.raw is not None:
-                if factor <= 0 or offset:
-                    raise _refuse(node.name, "shifts or negates the input before its quantiser")
-                return replace(x, raw=x.raw * factor)
+                column = (-1, *(1,) * (len(node.shape) - 1))
+                scale, offset = _batch_norm(node, module)
+                return x.scaled(scale.reshape(column), offset.reshape(column))
             case parts.Rescale(factor, offset):
-                return x.then(Affine(np.array([factor]), np.array([offset])))
+                return x.scaled(factor, offset)
             case parts.Apply(activation):
-                return _floats(node, x).then(activation, node.name)
+                return x.then(activation, name)
             case parts.PoolMax(kernel, stride, padding):
-                pads = tuple((p, p) for p in padding)
-                rounding = _grid(node, x)
-                return _codes(
-                    self._emit(MaxPool(self._name(node), x.source, kernel, stride, pads)), rounding
-                )
+                return self.assembly.max_pool(name, x, kernel, stride, _both(padding))
             case parts.PoolSum(kernel, stride, padding, divisor):
-                pads = tuple((p, p) for p in padding)
-                grid, taps = _grid(node, x), math.prod(kernel)
-                total = Quantize(grid.scale / divisor, taps * grid.low, taps * grid.high)
-                return _codes(
-                    self._emit(SumPool(self._name(node), x.source, kernel, stride, pads)), total
-                )
+                return self.assembly.sum_pool(name, x, kernel, stride, _both(padding), divisor)
             case parts.View():
-                return self._view(node, x)
+                return self.assembly.reshape(name, x, node.shape)
             case parts.Permute(axes):
-                if x.per_channel and axes[0] != 0:
-                    raise _refuse(node.name, f"moves channels that differ in scale; {_ADVICE}")
-                return x.moved(self._emit(Transpose(self._name(node), x.source, axes)))
+                return self.assembly.transpose(name, x, axes)
             case parts.Give():
-                return self._give(node, x)
+                self.assembly.give(name, x)
+                return x
         raise TypeError(part)
 
-    def _name(self, node: Node, wanted: str | None = None) -> str:
-        """Return the node's name, with a number where an operation bears it already."""
-        name = first = wanted or node.name
-        count = 1
-        while name in self.shapes:
-            count += 1
-            name = f"{first}.{count}"
-        return name
-
-    def _emit(self, operation: Operation) -> str:
-        shape = operation.shape(*(self.shapes[s] for s in operation.sources))
-        self.operations[operation.name] = operation
-        self.shapes[operation.name] = shape
-        return operation.name
-
-    def _quantize(self, node: Node, rounding: Quantize, x: _Signal) -> _Signal:
-        if x.raw is not None:
-            shape = self.shapes[_INPUT]
-            low, high = np.array(rounding.low), np.array(rounding.high)
-            given = Input(shape, low, high, rounding.scale / x.raw, _INPUT)
-            if self.input is not None and self.input.scale != given.scale:
-                raise _refuse(node.name, "the input meets two different quantisers; share one")
-            self.input = given
-            return _codes(x.source, rounding)
-        if x.rounding is not None and x.rounding == rounding:
-            return x
-        name = self._name(node, x.label)
-        return _codes(
-            self._emit(Lookup(name, x.source, FunctionTable(x.steps, rounding))), rounding
-        )
-
-    def _weigh(self, node: Node, module: Any, x: _Signal) -> _Signal:
-        grid = _grid(node, x)
+    def _weigh(self, node: Node, module: Any, x: Signal) -> Signal:
+        grid = self.assembly.codes_of(node.name, x)
         codes, scale = quantized_weight(node.name, module, grid)
-        name = self._name(node)
-        self.layers[name] = Weighed(module, grid)
+        bias = quantized_bias(node.name, module, grid)
+        bias = np.zeros(len(codes)) if bias is None else bias
         if isinstance(module, nn.Linear):
-            operation: Operation = Linear(name, x.source, codes)
+            weighed = self.assembly.linear(node.name, x, codes, scale, bias)
         else:
-            operation = Conv(
-                name,
-                x.source,
+            weighed = self.assembly.conv(
+                node.name,
+                x,
                 codes,
+                scale,
+                bias,
                 stride=module.stride,
                 padding=_padding(node, module),
                 dilation=module.dilation,
                 groups=module.groups,
             )
-        bias = quantized_bias(node.name, module, grid)
-        affine = Affine(scale * grid.scale, np.zeros(1) if bias is None else bias)
-        return _Signal(self._emit(operation), (affine,))
-
-    def _view(self, node: Node, x: _Signal) -> _Signal:
-        before, after = self.shapes[x.source], node.shape
-        if before == after:
-            return x
-        repeats = 1
-        if x.per_channel and before[0] != after[0]:
-            if len(after) != 1:
-                raise _refuse(node.name, f"mixes channels that differ in scale; {_ADVICE}")
-            repeats = after[0] // before[0]
-        return x.moved(self._emit(Reshape(self._name(node), x.source, after)), repeats)
-
-    def _sum(self, node: Node, signals: Sequence[_Signal]) -> _Signal:
-        grids = _one_scale(node, signals)
-        name = self._emit(Add(self._name(node), tuple(x.source for x in signals)))
-        low, high = sum(g.low for g in grids), sum(g.high for g in grids)
-        return _codes(name, Quantize(grids[0].scale, low, high))
-
-    def _join(self, node: Node, axis: int, signals: Sequence[_Signal]) -> _Signal:
-        grids = _one_scale(node, signals)
-        name = self._emit(Concat(self._name(node), tuple(x.source for x in signals), axis))
-        low, high = min(g.low for g in grids), max(g.high for g in grids)
-        return _codes(name, Quantize(grids[0].scale, low, high))
-
-    def _give(self, node: Node, x: _Signal) -> _Signal:
-        _floats(node, x)
-        if len(x.steps) != 1 or not isinstance(x.steps[0], Affine):
-            raise _refuse(
-                x.label or node.name,
-                "the model ends in an activation, which the clear side can apply itself; "
-                f"leave it out, or {_ADVICE}",
-            )
-        scale, bias = x.steps[0].scale, x.steps[0].offset
-        one, zero = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-        self.output = Output(x.source, one, zero, scale, bias)
-        return x
+        self.layers[weighed.source] = Weighed(module, grid)
+        return weighed
 
 
 def _refuse(layer: str, problem: str) -> UnsupportedModuleError:
     return UnsupportedModuleError(f"layer {layer!r}: {problem}", layer=layer)
 
 
-def _floats(node: Node, x: _Signal) -> _Signal:
-    if x.raw is not None:
-        raise _refuse(node.name, f"reads the input before it has been quantised; {_ADVICE}")
-    return x
+def _both(padding: Shape) -> tuple[tuple[int, int], ...]:
+    return tuple((p, p) for p in padding)
 
 
-def _grid(node: Node, x: _Signal) -> Quantize:
-    if x.rounding is None:
-        raise _refuse(node.name, f"its input {x.source!r} has not been quantised; {_ADVICE}")
-    return x.rounding
-
-
-def _one_scale(node: Node, signals: Sequence[_Signal]) -> list[Quantize]:
-    grids = [_grid(node, x) for x in signals]
-    scales = sorted({g.scale for g in grids})
-    if len(scales) > 1:
-        raise _refuse(
-            node.name, f"joins codes of scales {scales}; pass all of them through one quantiser"
-        )
-    return grids
-
-
-def _batch_norm(node: Node, module: Any) -> Affine:
+def _batch_norm(node: Node, module: Any) -> tuple[Floats, Floats]:
+    """Return the factor and the offset of every channel."""
     if module.running_var is None:
         raise _refuse(node.name, "a batch norm without running statistics depends on its batch")
     with torch.no_grad():
@@ -375,7 +208,7 @@ def _batch_norm(node: Node, module: Any) -> Affine:
             offset = offset + module.bias.double()
     check_finite(node.name, "scale", scale)
     check_finite(node.name, "offset", offset)
-    return Affine(scale.cpu().numpy(), offset.cpu().numpy())
+    return scale.cpu().numpy(), offset.cpu().numpy()
 
 
 def _padding(node: Node, module: Any) -> tuple[tuple[int, int], ...]:

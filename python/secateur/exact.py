@@ -1,0 +1,106 @@
+"""Exact integer arithmetic on arrays: int64 where it holds the result, an error where it does not.
+
+A bound on the magnitude of a result decides how it is computed: in int64 where no step can
+leave it, else in Python's integers, of which those that int64 does not hold are an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.errors import AccumulatorOverflowError
+
+Integers = NDArray[np.int64]
+
+#: The least magnitude that int64 may not hold; float64 and float32 hold every integer below theirs.
+INT64, FLOAT64, FLOAT32 = 1 << 63, 1 << 53, 1 << 24
+
+
+def magnitude(values: NDArray[Any]) -> int:
+    """Return the greatest absolute value in `values`, any integers; 0 where there are none."""
+    return max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
+
+
+def compute(function: Callable[..., Any], reach: int, *operands: NDArray[Any]) -> Integers:
+    """Return `function(*operands)`, a composition of sums and products, exactly.
+
+    Args:
+        function: takes int64 arrays and gives one; takes arrays of Python's integers likewise.
+        reach: no value on the way is greater in magnitude.
+        operands: integers.
+
+    Raises:
+        AccumulatorOverflowError: a result that int64 does not hold; `channel` is its index along
+            axis 0, `low` and `high` its value.
+    """
+    if reach < INT64:
+        return np.asarray(function(*(o.astype(np.int64, copy=False) for o in operands)))
+    return fitted(np.asarray(function(*(o.astype(object) for o in operands)), dtype=object))
+
+
+def fitted(values: NDArray[Any]) -> Integers:
+    """Return Python's integers as int64.
+
+    Raises:
+        AccumulatorOverflowError: one that int64 does not hold, as `compute`.
+    """
+    outside = np.argwhere((values < -INT64) | (values >= INT64))
+    if len(outside):
+        at = tuple(int(i) for i in outside[0])
+        value = int(values[at])
+        raise AccumulatorOverflowError(
+            f"the value at {at} is {value}, which 64 bits do not hold",
+            channel=at[0] if at else None,
+            low=value,
+            high=value,
+        )
+    return values.astype(np.int64)
+
+
+def add(a: NDArray[Any], b: NDArray[Any]) -> Integers:
+    """Return a + b, broadcast; `AccumulatorOverflowError` where int64 does not hold it."""
+    return compute(lambda x, y: x + y, magnitude(a) + magnitude(b), a, b)
+
+
+def subtract(a: NDArray[Any], b: NDArray[Any]) -> Integers:
+    """Return a − b, broadcast; `AccumulatorOverflowError` where int64 does not hold it."""
+    return compute(lambda x, y: x - y, magnitude(a) + magnitude(b), a, b)
+
+
+def multiply(a: NDArray[Any], b: NDArray[Any]) -> Integers:
+    """Return a · b, broadcast; `AccumulatorOverflowError` where int64 does not hold it."""
+    return compute(lambda x, y: x * y, max(magnitude(a), 1) * magnitude(b), a, b)
+
+
+def total(values: NDArray[Any], axes: tuple[int, ...]) -> Integers:
+    """Return the sum over `axes`; `AccumulatorOverflowError` where int64 does not hold it."""
+    terms = max(1, prod(values.shape[a] for a in axes))
+    return compute(lambda v: v.sum(axis=axes), magnitude(values) * terms, values)
+
+
+def matmul(x: NDArray[Any], codes: NDArray[Any], reach: int) -> Integers:
+    """Return x @ codes, by the fastest arithmetic that is exact for sums up to `reach`.
+
+    Every partial sum of every order is an integer of magnitude at most `reach`: below 2^24 a
+    float32 holds it, below 2^53 a float64, so that BLAS rounds nothing.
+
+    Args:
+        x: integers [..., n].
+        codes: integers [n, out].
+        reach: at least Σ |x||codes| of every result.
+
+    Returns:
+        int64 [..., out].
+
+    Raises:
+        AccumulatorOverflowError: as `compute`.
+    """
+    for floats, limit in ((np.float32, FLOAT32), (np.float64, FLOAT64)):
+        if reach < limit:
+            return (x.astype(floats) @ codes.astype(floats)).astype(np.int64)
+    return compute(np.matmul, reach, x, codes)

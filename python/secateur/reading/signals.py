@@ -1,0 +1,503 @@
+"""Signals: the float tensors of a model on their way from an accumulator to the next codes.
+
+Whatever a model was written in, its readers send signals through an `Assembly`, which
+gathers the integer operations of the network. Float arithmetic between two of them (scales,
+biases, batch norm, activations) waits on the signal until a quantiser makes one table of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from secateur.errors import SecateurError
+from secateur.network import (
+    Activation,
+    Add,
+    Affine,
+    Concat,
+    Conv,
+    Floats,
+    FunctionTable,
+    Input,
+    Linear,
+    Lookup,
+    MaxPool,
+    Network,
+    Operation,
+    Output,
+    Quantize,
+    Reshape,
+    Shape,
+    SumPool,
+    Transpose,
+)
+from secateur.network.tables import Step
+
+INPUT = "input"
+
+#: Scales whose ratio is a ratio of integers up to this are brought to one grid exactly.
+LARGEST_FACTOR = 64
+
+#: Scales are stored in float32: ratios count as those of integers within its resolution.
+_SAME = 2.0**-22
+
+#: Activations that never fall; of leaky_relu, those whose slope is not negative.
+_RISING = {
+    *("celu", "elu", "hardsigmoid", "hardtanh", "leaky_relu", "logsigmoid", "relu"),
+    *("selu", "sigmoid", "softplus", "softsign", "tanh"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """x · factor + offset, elementwise.
+
+    Args:
+        factor, offset: float64, of no axes or as many as the tensor has without its batch
+            axis, broadcastable to it; axes along which nothing differs have extent 1.
+    """
+
+    factor: Floats
+    offset: Floats
+
+    def __post_init__(self) -> None:
+        for side in ("factor", "offset"):
+            object.__setattr__(self, side, _compact(getattr(self, side)))
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether it is the same all over a channel, which axis 0 counts."""
+        return all(
+            side.size <= max(side.shape[:1], default=1) for side in (self.factor, self.offset)
+        )
+
+    def moved(self, move: Callable[[Floats], Floats]) -> Scaling:
+        """Return the scaling of the tensor whose elements `move` moves."""
+        return Scaling(move(self.factor), move(self.offset))
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """A float tensor of the model, as a function of integers of the network.
+
+    Args:
+        source: name of the node that holds the integers; it has the tensor's shape.
+        steps: what makes the floats of them, in order.
+        grid: where the floats are codes times one scale, that grid.
+        label: name of the last activation, for the table that it will be part of.
+        raw: whether it is the input before its quantiser, steps being of its floats.
+    """
+
+    source: str
+    steps: tuple[Scaling | Activation | Quantize, ...]
+    grid: Quantize | None = None
+    label: str | None = None
+    raw: bool = False
+
+    def then(self, step: Scaling | Activation | Quantize, label: str | None = None) -> Signal:
+        """Return the signal with `step` after the others; scalings become one."""
+        steps = (*self.steps, step)
+        last = self.steps[-1] if self.steps else None
+        if isinstance(last, Scaling) and isinstance(step, Scaling):
+            offset = last.offset * step.factor + step.offset
+            steps = (*self.steps[:-1], Scaling(last.factor * step.factor, offset))
+        return Signal(self.source, steps, None, label or self.label, self.raw)
+
+    def scaled(self, factor: ArrayLike, offset: ArrayLike = 0.0) -> Signal:
+        """Return the signal times `factor` plus `offset`; see `Scaling`."""
+        return self.then(Scaling(np.asarray(factor, float), np.asarray(offset, float)))
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """The one scaling that makes the floats of the integers, where it is no more than that."""
+        if len(self.steps) == 1 and isinstance(self.steps[0], Scaling):
+            return self.steps[0]
+        return None
+
+    def moved(self, source: str, move: Callable[[Floats], Floats]) -> Signal:
+        """Return the signal of the same floats elsewhere: at `source`, where `move` moves them."""
+        steps = tuple(s.moved(move) if isinstance(s, Scaling) else s for s in self.steps)
+        return replace(self, source=source, steps=steps)
+
+
+def codes(source: str, grid: Quantize) -> Signal:
+    """Return the signal of codes at `source`, which stand for `grid.scale` each."""
+    return Signal(source, (Scaling(np.array(grid.scale), np.array(0.0)),), grid)
+
+
+class Assembly:
+    """Gathers the operations of a network while signals pass through it.
+
+    Every method takes the name that the operation shall bear; where another bears it
+    already, the new one gets a number.
+
+    Args:
+        refuse: makes the error that refuses a layer: name, problem ↦ error.
+        advice: how a model of this kind gets a quantiser, for messages.
+    """
+
+    def __init__(self, refuse: Callable[[str, str], SecateurError], advice: str) -> None:
+        self.refuse = refuse
+        self.advice = advice
+        self.input: Input | None = None
+        self.output: Output | None = None
+        self.operations: dict[str, Operation] = {}
+        self.shapes: dict[str, Shape] = {}
+
+    def network(self) -> Network:
+        """Return the network of the operations that its output depends on."""
+        if self.input is None or self.output is None:
+            raise self.refuse(INPUT, f"the model does not quantise its input; {self.advice}")
+        needed = {self.output.source}
+        for operation in reversed(self.operations.values()):
+            if operation.name in needed:
+                needed.update(operation.sources)
+        operations = (o for o in self.operations.values() if o.name in needed)
+        return Network(self.input, tuple(operations), self.output)
+
+    def take(self, shape: Shape, grid: Quantize | None = None) -> Signal:
+        """Return the signal of the input: of codes on `grid`, or raw until a quantiser comes."""
+        self.shapes[INPUT] = shape
+        if grid is None:
+            return Signal(INPUT, (Scaling(np.array(1.0), np.array(0.0)),), raw=True)
+        self._give_input(INPUT, grid, np.array(grid.scale), np.array(0.0))
+        return codes(INPUT, grid)
+
+    def shape(self, x: Signal) -> Shape:
+        """Return the shape of `x`, batch axis left out."""
+        return self.shapes[x.source]
+
+    def quantize(self, name: str, x: Signal, grid: Quantize) -> Signal:
+        """Return the codes that `grid` makes of `x`: a table, or nothing where they are its own."""
+        if x.raw:
+            return self._quantize_input(name, x, grid)
+        if x.grid is not None and _keeps(grid, x.grid):
+            return x
+        return self._lookup(x.label or name, x, grid)
+
+    def linear(
+        self, name: str, x: Signal, weight: NDArray[Any], scale: Floats, bias: Floats
+    ) -> Signal:
+        """Return weight · x + bias for codes `weight` [out, in] of `scale` [out] or [1]."""
+        grid = self.codes_of(name, x)
+        source = self.emit(Linear(self.free(name), x.source, weight))
+        return Signal(source, ()).scaled(grid.scale * scale, bias)
+
+    def conv(
+        self,
+        name: str,
+        x: Signal,
+        weight: NDArray[Any],
+        scale: Floats,
+        bias: Floats,
+        *,
+        stride: Shape,
+        padding: tuple[tuple[int, int], ...],
+        dilation: Shape,
+        groups: int,
+    ) -> Signal:
+        """Return the convolution of x, for codes `weight` [out, in, *kernel] of `scale` [out]."""
+        grid = self.codes_of(name, x)
+        operation = Conv(
+            self.free(name),
+            x.source,
+            weight,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
+        column = (-1, *(1,) * (weight.ndim - 2))
+        scale, bias = (grid.scale * scale).reshape(column), bias.reshape(column)
+        return Signal(self.emit(operation), ()).scaled(scale, bias)
+
+    def max_pool(
+        self,
+        name: str,
+        x: Signal,
+        kernel: Shape,
+        stride: Shape,
+        padding: tuple[tuple[int, int], ...],
+    ) -> Signal:
+        """Return the maximum of every window; of integers whose floats rise with them."""
+        self._check_quantized(name, x)
+        if not all(map(_rises, x.steps)):
+            raise self.refuse(
+                name, f"takes maxima of what may fall where its integers rise; {self.advice}"
+            )
+        source = self.emit(MaxPool(self.free(name), x.source, kernel, stride, padding))
+        return replace(x, source=source)
+
+    def sum_pool(
+        self,
+        name: str,
+        x: Signal,
+        kernel: Shape,
+        stride: Shape,
+        padding: tuple[tuple[int, int], ...],
+        divisor: int,
+    ) -> Signal:
+        """Return the sum of every window over `divisor`."""
+        scaling = self._scaling(name, x)
+        taps = math.prod(kernel)
+        if not scaling.per_channel:
+            raise self.refuse(name, f"sums up what differs in scale; {self.advice}")
+        if scaling.offset.any() and np.any(padding):
+            raise self.refuse(name, f"pads what has a bias with zeros; {self.advice}")
+        source = self.emit(SumPool(self.free(name), x.source, kernel, stride, padding))
+        if x.grid is not None:
+            grid = x.grid
+            scale = grid.scale / divisor
+            return codes(source, Quantize(scale, taps * grid.low, taps * grid.high))
+        return Signal(source, ()).scaled(scaling.factor / divisor, scaling.offset * taps / divisor)
+
+    def add(self, name: str, signals: Sequence[Signal]) -> Signal:
+        """Return the sum of signals of one shape whose scales have ratios of small integers."""
+        scalings = [self._scaling(name, x) for x in signals]
+        factors = [s.factor for s in scalings]
+        multiples = _multiples(factors)
+        if multiples is None:
+            scales = sorted({float(f) for factor in factors for f in factor.flat})[:8]
+            raise self.refuse(
+                name, f"adds codes of scales {scales}; pass all of them through one quantiser"
+            )
+        sources = [self._times(name, x, m) for x, m in zip(signals, multiples, strict=True)]
+        factor = factors[0] / multiples[0]
+        source = self.emit(Add(self.free(name), tuple(sources)))
+        grids = [x.grid for x in signals]
+        if None in grids:
+            return Signal(source, ()).scaled(factor, sum(s.offset for s in scalings))
+        low, high = (
+            sum(m * getattr(g, side) for m, g in zip(multiples, grids, strict=True))
+            for side in ("low", "high")
+        )
+        return codes(source, Quantize(float(factor), low, high))
+
+    def concat(self, name: str, signals: Sequence[Signal], axis: int) -> Signal:
+        """Return the signals joined along `axis`; each keeps its own scale and bias."""
+        scalings = [self._scaling(name, x) for x in signals]
+        shapes = [self.shape(x) for x in signals]
+        source = self.emit(Concat(self.free(name), tuple(x.source for x in signals), axis))
+        grids = [x.grid for x in signals if x.grid is not None]
+        if len(grids) == len(signals) and len({g.scale for g in grids}) == 1:
+            low, high = min(g.low for g in grids), max(g.high for g in grids)
+            return codes(source, Quantize(grids[0].scale, low, high))
+        factor, offset = (
+            np.concatenate(
+                [
+                    np.broadcast_to(getattr(s, side), n)
+                    for s, n in zip(scalings, shapes, strict=True)
+                ],
+                axis=axis,
+            )
+            for side in ("factor", "offset")
+        )
+        return Signal(source, ()).scaled(factor, offset)
+
+    def reshape(self, name: str, x: Signal, shape: Shape) -> Signal:
+        """Return the same elements in row-major order under another shape."""
+        before = self.shape(x)
+        if before == shape:
+            return x
+        moved = self._reshaped(name, x.source, shape)
+        return x.moved(moved, lambda v: _reshaped(v, before, shape))
+
+    def transpose(self, name: str, x: Signal, axes: Shape) -> Signal:
+        """Return the axes in another order, batch axis left out."""
+        if axes == tuple(range(len(axes))):
+            return x
+        source = self._transposed(name, x.source, axes)
+        return x.moved(source, lambda v: v.transpose(axes) if v.ndim else v)
+
+    def give(
+        self,
+        name: str,
+        x: Signal,
+        *,
+        labels: tuple[str | float, ...] | None = None,
+        tail: Literal["softmax", "sigmoid"] | None = None,
+    ) -> None:
+        """Make `x` the output."""
+        self._check_quantized(name, x)
+        if x.scaling is None:
+            raise self.refuse(
+                x.label or name,
+                "the model ends in an activation, which the clear side can apply itself; "
+                f"leave it out, or {self.advice}",
+            )
+        if not x.scaling.per_channel:
+            raise self.refuse(name, f"ends in what differs within a channel; {self.advice}")
+        scale, bias = x.scaling.factor.reshape(-1), x.scaling.offset.reshape(-1)
+        one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
+        self.output = Output(x.source, one, zero, scale, bias, labels, tail)
+
+    def codes_of(self, name: str, x: Signal) -> Quantize:
+        """Return the grid of `x`; an error where it is on none."""
+        self._check_quantized(name, x)
+        if x.grid is None:
+            why = "has scales that differ" if x.scaling else "has not been quantised"
+            raise self.refuse(name, f"its input {x.source!r} {why}; {self.advice}")
+        return x.grid
+
+    def free(self, wanted: str) -> str:
+        """Return `wanted`, with a number where an operation bears it already."""
+        name, count = wanted, 1
+        while name in self.shapes:
+            count += 1
+            name = f"{wanted}.{count}"
+        return name
+
+    def emit(self, operation: Operation) -> str:
+        """Take `operation` into the network and return its name."""
+        shape = operation.shape(*(self.shapes[s] for s in operation.sources))
+        self.operations[operation.name] = operation
+        self.shapes[operation.name] = shape
+        return operation.name
+
+    def _check_quantized(self, name: str, x: Signal) -> None:
+        if x.raw:
+            raise self.refuse(name, f"its input {x.source!r} has not been quantised; {self.advice}")
+
+    def _scaling(self, name: str, x: Signal) -> Scaling:
+        self._check_quantized(name, x)
+        if x.scaling is None:
+            raise self.refuse(name, f"its input {x.source!r} has not been quantised; {self.advice}")
+        return x.scaling
+
+    def _quantize_input(self, name: str, x: Signal, grid: Quantize) -> Signal:
+        scaling = x.scaling
+        if scaling is None or (scaling.factor <= 0).any():
+            raise self.refuse(name, "negates or bends the input before its quantiser")
+        if grid.rounding != "half_even":
+            raise self.refuse(name, f"rounds the input by {grid.rounding!r}, not to the nearest")
+        scale, bias = grid.scale / scaling.factor, -scaling.offset / scaling.factor
+        if x.source != INPUT and scale.size * bias.size > 1:
+            raise self.refuse(name, "scales elements of the input apart after moving them")
+        self._give_input(name, grid, scale, bias)
+        return codes(x.source, grid)
+
+    def _give_input(self, name: str, grid: Quantize, scale: Floats, bias: Floats) -> None:
+        shape, low, high = self.shapes[INPUT], np.array(grid.low), np.array(grid.high)
+        given = Input(shape, low, high, scale, INPUT, bias)
+        if self.input is not None and not _same_grid(self.input, given):
+            raise self.refuse(name, "the input meets two different quantisers; share one")
+        self.input = given
+
+    def _lookup(self, name: str, x: Signal, grid: Quantize) -> Signal:
+        """Return the codes of a table; what differs along other axes than the first leads it."""
+        shape = self.shape(x)
+        sides = [v for s in x.steps if isinstance(s, Scaling) for v in (s.factor, s.offset)]
+        differing = {axis for v in sides for axis in range(v.ndim) if v.shape[axis] > 1}
+        name = self.free(name)
+        if differing <= {0}:
+            table = FunctionTable(_table_steps(x), grid)
+            return codes(self.emit(Lookup(name, x.source, table)), grid)
+        if len(differing) == 1:
+            (axis,) = differing
+            order = (axis, *(a for a in range(len(shape)) if a != axis))
+            back = tuple(int(a) for a in np.argsort(order))
+            led = self.transpose(f"{name}.led", x, order)
+            return self.transpose(f"{name}.back", self._lookup(name, led, grid), back)
+        flat = self.reshape(f"{name}.flat", x, (math.prod(shape),))
+        return self.reshape(f"{name}.back", self._lookup(name, flat, grid), shape)
+
+    def _reshaped(self, name: str, source: str, shape: Shape) -> str:
+        """Return the node of a reshape; two in a row become one."""
+        if isinstance(before := self.operations.get(source), Reshape):
+            source = before.source
+        if self.shapes[source] == shape:
+            return source
+        return self.emit(Reshape(self.free(name), source, shape))
+
+    def _transposed(self, name: str, source: str, axes: Shape) -> str:
+        """Return the node of a transpose; two in a row become one."""
+        if isinstance(before := self.operations.get(source), Transpose):
+            source, axes = before.source, tuple(before.axes[a] for a in axes)
+        if axes == tuple(range(len(axes))):
+            return source
+        return self.emit(Transpose(self.free(name), source, axes))
+
+    def _times(self, name: str, x: Signal, multiple: int) -> str:
+        """Return the node of `multiple` times the integers of `x`: a depthwise convolution."""
+        if multiple == 1:
+            return x.source
+        shape = self.shape(x)
+        as_image = shape if len(shape) > 1 else (*shape, 1)
+        image = self._reshaped(f"{name}.image", x.source, as_image)
+        kind = np.int8 if abs(multiple) < 128 else np.int64
+        weight = np.full((shape[0], 1, *(1,) * (len(as_image) - 1)), multiple, kind)
+        times = Conv(self.free(f"{name}.times{multiple}"), image, weight, groups=shape[0])
+        return self._reshaped(f"{times.name}.back", self.emit(times), shape)
+
+
+def _keeps(grid: Quantize, given: Quantize) -> bool:
+    """Return whether `grid` makes every code of `given` the same code again."""
+    inside = grid.low <= given.low and given.high <= grid.high
+    return grid.scale == given.scale and inside and grid.rounding != "sign"
+
+
+def _same_grid(a: Input, b: Input) -> bool:
+    return all(
+        np.array_equal(getattr(a, side), getattr(b, side))
+        for side in ("low", "high", "scale", "bias")
+    )
+
+
+def _rises(step: Scaling | Activation | Quantize) -> bool:
+    """Return whether a step is the same all over a channel, and never falls."""
+    if isinstance(step, Scaling):
+        return bool((step.factor > 0).all()) and step.per_channel
+    if isinstance(step, Activation):
+        slope = step.parameters.get("negative_slope", 0.0)
+        return step.name in _RISING and slope >= 0
+    return True
+
+
+def _compact(values: ArrayLike) -> Floats:
+    """Return `values` with extent 1 along every axis where nothing differs; a scalar as such."""
+    array = np.asarray(values, dtype=np.float64)
+    for axis in range(array.ndim):
+        first = array.take([0], axis)
+        if array.shape[axis] > 1 and (array == first).all():
+            array = first
+    return array.reshape(()) if array.size == 1 else array
+
+
+def _reshaped(values: Floats, before: Shape, after: Shape) -> Floats:
+    if not values.ndim:
+        return values
+    return np.broadcast_to(values, before).reshape(after)
+
+
+def _table_steps(x: Signal) -> tuple[Step, ...]:
+    """Return the steps of a signal that differs along its first axis at most."""
+    return tuple(
+        Affine(s.factor.reshape(-1), s.offset.reshape(-1)) if isinstance(s, Scaling) else s
+        for s in x.steps
+    )
+
+
+def _multiples(factors: Sequence[Floats]) -> list[int] | None:
+    """Return the integers m with factors in the ratio of m, least common; None where too large.
+
+    Factors that differ from channel to channel have one ratio for all of them, or none.
+    """
+    ratios = []
+    for factor in factors:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            quotients = np.unique(factor / factors[0])
+        ratio = Fraction(float(quotients[0])) if np.isfinite(quotients).all() else Fraction(0)
+        ratio = ratio.limit_denominator(LARGEST_FACTOR)
+        if not ratio or np.abs(quotients / float(ratio) - 1).max() > _SAME:
+            return None
+        ratios.append(ratio)
+    common = math.lcm(*(r.denominator for r in ratios))
+    multiples = [int(r * common) for r in ratios]
+    return multiples if max(map(abs, multiples)) <= LARGEST_FACTOR else None
