@@ -18,8 +18,7 @@ from secateur.analysis import analyze
 from secateur.errors import PointError
 from secateur.network import Network
 from secateur.network.storage import digest
-from secateur.pruning import plugins
-from secateur.pruning.options import options_of
+from secateur.pruning.apply import steps_of
 from secateur.sweeps.cache import Cache
 from secateur.sweeps.points import Point, plain
 from secateur.sweeps.provenance import library_version
@@ -115,7 +114,7 @@ class Recipe:
             UnknownStrategyError, OptionError: its strategy, or an option, that there is not.
         """
         _, _, strategy, options = self._read(point)
-        options_of(plugins.strategy(strategy).spec, options)
+        steps_of(strategy, options)
 
     def _read(self, point: Point) -> tuple[Recipe, int, str, Mapping[str, Any]]:
         """Return the recipe that a point asks for, its seed, strategy and that one's options."""
