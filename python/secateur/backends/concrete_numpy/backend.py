@@ -12,6 +12,7 @@ import concrete.numpy as cnp
 import concrete.onnx as connx
 import numpy as np
 from concrete.numpy.extensions.tag import tag_context
+from concrete.numpy.mlir import node_converter, utils
 from concrete.numpy.mlir.graph_converter import GraphConverter
 
 from secateur.backends.backend import (
@@ -24,6 +25,7 @@ from secateur.backends.backend import (
     refusal,
 )
 from secateur.backends.concrete_numpy import ends
+from secateur.backends.conversion import quick_tables
 from secateur.network import Integers
 
 _ENCRYPTED_COMPARISONS = {"greater", "greater_equal", "less", "less_equal"}
@@ -69,7 +71,8 @@ class ConcreteNumpy:
         )
         configuration = ends.configuration(options)
         try:
-            mlir = GraphConverter.convert(tracing.graph)
+            with quick_tables(node_converter, utils):
+                mlir = GraphConverter.convert(tracing.graph)
             circuit: BackendCircuit = cnp.Circuit(tracing.graph, mlir, configuration)
         except RuntimeError as error:
             raise refusal(self.name, error) from error

@@ -12,6 +12,7 @@ import numpy as np
 from concrete import fhe
 from concrete.fhe.dtypes import Integer
 from concrete.fhe.extensions.tag import tag_context
+from concrete.fhe.mlir import converter, utils
 from concrete.fhe.representation import GraphProcessor
 
 from secateur.backends.backend import (
@@ -24,6 +25,7 @@ from secateur.backends.backend import (
     refusal,
 )
 from secateur.backends.concrete_python import ends
+from secateur.backends.conversion import quick_tables
 from secateur.network import Integers
 
 #: Width from which rounding, a lookup per bit and then a smaller one, beats one lookup. By the
@@ -114,7 +116,8 @@ class ConcretePython:
             additional_post_processors=[_Encode()],
         )
         try:
-            circuit: BackendCircuit = tracing.compiler.compile([], configuration)
+            with quick_tables(converter, utils):
+                circuit: BackendCircuit = tracing.compiler.compile([], configuration)
         except RuntimeError as error:
             raise refusal(self.name, error) from error
         return circuit
