@@ -50,9 +50,7 @@ def mnist_5k() -> Samples:
 
 
 RECIPES = {
-    "digits": Recipe(
-        digits, (32, 32), 12, 15, 256, partial(jitter, copies=24, angle=6, reach=0.3)
-    ),
+    "digits": Recipe(digits, (32, 32), 12, 15, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
     "mnist_5k": Recipe(mnist_5k, (64, 64), 30, 40, 64),
 }
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from secateur.network.tables import Quantize
 from secateur.reading.torch.quantizers import (
     activation_rounding,
     learned_scale,
@@ -90,4 +89,3 @@ def _scale(proxy: Any) -> torch.Tensor:
         scale: torch.Tensor = quantizer.scaling_impl(unused, quantizer.int_scaling_impl(bits))
         return scale.detach()
     return torch.as_tensor(proxy.scale()).detach()
-

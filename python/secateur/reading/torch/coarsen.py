@@ -9,7 +9,7 @@ from torch import nn
 from torch.fx.graph_module import GraphModule
 from torch.fx.node import Node as Call
 
-from secateur.errors import BitsError, UnknownLayerError, UnsupportedModuleError
+from secateur.errors import BitsError, UnknownLayerError
 from secateur.reading.torch import parts
 from secateur.reading.torch.coarse import Coarse
 from secateur.reading.torch.freeze import known_input_shape
@@ -55,7 +55,7 @@ def coarsen(
     traced = symbolic_trace(copy.deepcopy(model))
     nodes = {node.call: node for node in trace(traced, known_input_shape(model))}
     looked_up = _looked_up(nodes)
-    dropped = {name: bits for name in looked_up} if isinstance(bits, int) else dict(bits)
+    dropped = dict.fromkeys(looked_up, bits) if isinstance(bits, int) else dict(bits)
     for name in dropped:
         if name not in looked_up:
             raise UnknownLayerError(
@@ -102,7 +102,7 @@ def _proxy_before(nodes: Mapping[Call, Node], node: Node) -> nn.Module | None:
 
 def _goes_into_a_table(nodes: Mapping[Call, Node], node: Node) -> bool:
     readers = [nodes[user] for user in node.call.users if user in nodes]
-    if len(readers) != 1 or len(node.parts) != 1 and not isinstance(node.parts[0], _IN_TABLES):
+    if len(readers) != 1 or (len(node.parts) != 1 and not isinstance(node.parts[0], _IN_TABLES)):
         return False
     for part in readers[0].parts:
         if isinstance(part, parts.Quantizer):
