@@ -49,8 +49,8 @@ def coarsen(
     >>> from secateur.reading.torch.quantize import quantize
     >>> module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> model = quantize(module, calibration=torch.linspace(0.0, 1.0, 64).reshape(16, 4))
-    >>> [name for name, _ in coarsen(model, bits=1, accumulator_bits=5).named_children()]
-    ['0', '1', '2', 'input_quant', '1_quant', '0_coarse']
+    >>> coarsen(model, bits=1, accumulator_bits=5).get_submodule("0_coarse")
+    Coarse(bits=1, accumulator_bits=5)
     """
     traced = symbolic_trace(copy.deepcopy(model))
     nodes = {node.call: node for node in trace(traced, known_input_shape(model))}
@@ -64,13 +64,13 @@ def coarsen(
                 layer=name,
                 known=tuple(looked_up),
             )
-        width = accumulator_bits if isinstance(accumulator_bits, int) else accumulator_bits[name]
-        _check(name, dropped[name], width)
+        _check(name, dropped[name], _width(name, accumulator_bits))
         call, proxy = looked_up[name]
         if dropped[name] == 0:
             continue
-        layer = traced.get_submodule(str(call.target))
-        _insert(traced, call, f"{name}_coarse", Coarse(name, layer, proxy, dropped[name], width))
+        layer, width = traced.get_submodule(str(call.target)), _width(name, accumulator_bits)
+        coarse = Coarse(name, layer, proxy, dropped[name], width)
+        _insert(traced, call, f"{name}_coarse", coarse)
     traced.recompile()
     return traced.train(model.training)
 
@@ -82,7 +82,11 @@ def _looked_up(nodes: Mapping[Call, Node]) -> dict[str, tuple[Call, nn.Module]]:
     """
     found = {}
     for call, node in nodes.items():
-        if node.parts and isinstance(node.parts[0], parts.Weigh) and call.op == "call_module":
+        if (
+            len(node.parts) == 1
+            and isinstance(node.parts[0], parts.Weigh)
+            and call.op == "call_module"
+        ):
             proxy = _proxy_before(nodes, node)
             if proxy is not None and _goes_into_a_table(nodes, node):
                 found[node.name] = (call, proxy)
@@ -102,7 +106,7 @@ def _proxy_before(nodes: Mapping[Call, Node], node: Node) -> nn.Module | None:
 
 def _goes_into_a_table(nodes: Mapping[Call, Node], node: Node) -> bool:
     readers = [nodes[user] for user in node.call.users if user in nodes]
-    if len(readers) != 1 or (len(node.parts) != 1 and not isinstance(node.parts[0], _IN_TABLES)):
+    if len(readers) != 1:
         return False
     for part in readers[0].parts:
         if isinstance(part, parts.Quantizer):
@@ -110,6 +114,19 @@ def _goes_into_a_table(nodes: Mapping[Call, Node], node: Node) -> bool:
         if not isinstance(part, _IN_TABLES):
             return False
     return _goes_into_a_table(nodes, readers[0])
+
+
+def _width(name: str, accumulator_bits: int | Mapping[str, int]) -> int:
+    if isinstance(accumulator_bits, int):
+        return accumulator_bits
+    if name not in accumulator_bits:
+        raise UnknownLayerError(
+            f"layer {name!r} has no accumulator_bits; there are those of "
+            f"{', '.join(map(repr, accumulator_bits)) or 'no layer'}",
+            layer=name,
+            known=tuple(accumulator_bits),
+        )
+    return accumulator_bits[name]
 
 
 def _check(name: str, bits: int, width: int) -> None:
