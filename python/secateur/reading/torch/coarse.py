@@ -9,6 +9,7 @@ from torch import nn
 
 from secateur.reading.torch.quantizers import (
     activation_rounding,
+    kind_of,
     learned_scale,
     quantized_tensor,
     settable_codes,
@@ -83,7 +84,7 @@ class Coarse(nn.Module):
 def _scale(proxy: Any) -> torch.Tensor:
     """Return the scale of an activation quantiser, without quantising anything where it can."""
     quantizer = proxy.fused_activation_quant_proxy.tensor_quant
-    if type(getattr(quantizer, "scaling_impl", None)).__name__ == "ParameterScaling":
+    if kind_of(getattr(quantizer, "scaling_impl", None)) == "ParameterScaling":
         bits = quantizer.msb_clamp_bit_width_impl()
         unused = bits.new_zeros(1)
         scale: torch.Tensor = quantizer.scaling_impl(unused, quantizer.int_scaling_impl(bits))
