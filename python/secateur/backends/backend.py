@@ -8,7 +8,7 @@ Everything else of the lowering is written once, for graphs of either.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, Protocol, cast
@@ -85,13 +85,27 @@ class Backend(Protocol):
         Whatever is cheaper: the table that follows drops them in any case.
         """
 
-    def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
-        """Trace `function`; `sample` holds a valid value for every parameter, in order."""
+    def trace(
+        self,
+        function: Callable[..., Any],
+        sample: Mapping[str, Integers],
+        clear: Collection[str] = (),
+    ) -> Tracing:
+        """Trace `function`; `sample` holds a valid value for every parameter, in order.
+
+        The parameters named in `clear` are not encrypted.
+        """
+
+    def least_bits(self, operation: str) -> int:
+        """Return the width below which the backend's own lowering of an operation fails."""
 
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
     ) -> BackendCircuit:
         """Compile with the range `declared` for every node; `options` configure the backend.
+
+        They are options of its `Configuration`, and may hold such an object that they overwrite
+        under "configuration", and objects to take what is compiled under "artifacts".
 
         Raises:
             BackendError: the backend refuses; no parameters are wide enough, for example.
@@ -100,6 +114,9 @@ class Backend(Protocol):
     def simulate(self, circuit: BackendCircuit, x: Integers) -> Any:
         """Return what the circuit decrypts to for one sample, computed in the clear."""
 
+    def emulator(self, circuit: BackendCircuit) -> Callable[..., Any]:
+        """Return the function from arguments to what the circuit decrypts to; see `emulation`."""
+
     def lookups(self, graph: Any, circuit: BackendCircuit) -> int:
         """Return how many table lookups one run of the circuit of `graph` makes."""
 
@@ -107,12 +124,13 @@ class Backend(Protocol):
         """Return node → width of every encrypted node of a graph that has been compiled."""
 
 
-def refusal(name: BackendName, error: RuntimeError) -> BackendError:
+def refusal(name: BackendName, error: Exception) -> BackendError:
     """Return the error of our own tree for one that a backend raised while compiling."""
+    reason = str(error) or f"it raised {type(error).__name__}"
     return BackendError(
-        f"{name} compiled nothing, because: {error}",
+        f"{name} compiled nothing, because: {reason}",
         backend=name,
-        reason=str(error),
+        reason=reason,
     )
 
 

@@ -77,7 +77,7 @@ def compile(
             operation="return",
             location=tracing.graph.output_nodes[0].location,
         )
-    declared = declare(tracing.graph, repair(tracing.graph, proof))
+    declared = declare(tracing.graph, repair(tracing.graph, proof, target))
     _check_widths(tracing.graph, declared)
     settings = {"configuration": configuration, "artifacts": artifacts}
     given = {name: value for name, value in settings.items() if value is not None}

@@ -86,30 +86,29 @@ def read_parameters(
 def _of_parameters(
     function: Callable[..., Any], declared: Mapping[str, inspect.Parameter], names: list[str]
 ) -> Callable[..., Any]:
-    """Return `function` as one of the parameters called `names` alone, all positional."""
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    """Return `function` as one of the parameters called `names` alone, in order."""
+    signature = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    )
 
-    def of_parameters(*arguments: Any) -> Any:
-        given = dict(zip(names, arguments, strict=True))
-        by_place = inspect.Parameter.POSITIONAL_ONLY
+    def of_parameters(*arguments: Any, **named: Any) -> Any:
+        given = signature.bind(*arguments, **named).arguments
         placed = [
             given.pop(name, parameter.default)
             for name, parameter in declared.items()
-            if parameter.kind is by_place
+            if parameter.kind is inspect.Parameter.POSITIONAL_ONLY
         ]
         return function(*placed, **given)
 
     of_parameters.__name__ = getattr(function, "__name__", "function")
-    of_parameters.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, kind) for name in names]
-    )
+    of_parameters.__signature__ = signature  # type: ignore[attr-defined]
     return of_parameters
 
 
 def _annotation(parameter: inspect.Parameter) -> Ranges | None:
     """The range of a parameter annotated with a backend's type: uint4, tensor[uint4, 3]."""
-    kind = parameter.annotation
-    dtype = getattr(kind, "dtype", None)
+    kind: Any = parameter.annotation
+    dtype: Any = getattr(kind, "dtype", None)
     if not hasattr(dtype, "is_signed"):
         return None
     shape = getattr(kind, "shape", ())

@@ -6,7 +6,12 @@ whole boxes of inputs (tests/concrete/test_repairs.py shows the failures):
 - a constant that a lookup combines with its value is part of the table, and is not encoded;
 - operands of an encrypted comparison are moved by one constant, so that neither is negative:
   comparisons of mixed signs, and of signed values in circuits wider than they are, come out
-  wrong in concrete-numpy.
+  wrong in concrete-numpy;
+- what an encrypted shift gives is declared as wide as what it shifts: both backends shift in
+  the width of the result, and lose the upper bits of a wider operand;
+- where one factor of an encrypted product may be negative, both are declared signed:
+  concrete-python adds and subtracts them in the width of the wider one;
+- what a backend cannot compute in too few bits is declared to have enough.
 """
 
 from __future__ import annotations
@@ -18,22 +23,36 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from secateur.backends.backend import Backend
 from secateur.circuits.proof import Proof
 from secateur.circuits.rules import is_constant, is_encrypted
 from secateur.ranges import Ranges
 
-COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
+_COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
+
+_PRODUCTS = {"dot", "matmul", "multiply"}
 
 
-def repair(graph: Any, proof: Proof) -> dict[Any, Ranges]:
-    """Rewrite a backend's traced graph in place; return the proof of what it is now."""
+def repair(graph: Any, proof: Proof, backend: Backend) -> dict[Any, Ranges]:
+    """Rewrite a backend's traced graph in place; return ranges to declare for what it is now.
+
+    They hold the proved ones, and are wider where the backend needs room to compute.
+    """
     proved = dict(proof)
     for node in list(nx.topological_sort(graph.graph)):
         if node.operation.value != "generic":
             continue
         preds = graph.ordered_preds_of(node)
-        if node.properties["name"] in COMPARISONS and all(map(is_encrypted, preds)):
-            _move_above_zero(graph, node, proved)
+        name = node.properties["name"]
+        if preds and all(map(is_encrypted, preds)):
+            if name in _COMPARISONS:
+                _move_above_zero(graph, node, proved)
+            if name in _PRODUCTS:
+                _sign_alike(preds, proved)
+            if name == "right_shift":
+                proved[node] = proved[node].union(proved[preds[0]])
+            if least := backend.least_bits(name):
+                proved[node] = proved[node].union((1 << least) - 1)
         elif node.converted_to_table_lookup and any(map(is_constant, preds)):
             _absorb_constants(graph, node, proved)
     for node in [n for n in graph.graph if is_constant(n) and not _is_read(graph, n)]:
@@ -44,6 +63,12 @@ def repair(graph: Any, proof: Proof) -> dict[Any, Ranges]:
 
 def _is_read(graph: Any, node: Any) -> bool:
     return graph.graph.out_degree(node) > 0 or node in graph.output_nodes.values()
+
+
+def _sign_alike(nodes: list[Any], proved: dict[Any, Ranges]) -> None:
+    if any((proved[node].low < 0).any() for node in nodes):
+        for node in nodes:
+            proved[node] = proved[node].union(-1)
 
 
 def _move_above_zero(graph: Any, node: Any, proved: dict[Any, Ranges]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from concrete.fhe.extensions.tag import tag_context
 from concrete.fhe.representation import GraphProcessor
 
 from secateur.backends.backend import BackendCircuit, BackendName, Tracing, refusal
+from secateur.backends.concrete_python.emulation import emulator
 from secateur.network.tables import Integers
 
 #: Width from which rounding, a lookup per bit and then a smaller one, beats one lookup. By the
@@ -86,33 +87,56 @@ class ConcretePython:
     def round_bits(self, x: Any, bits: int, width: int) -> Any:
         return fhe.truncate_bit_pattern(x, bits) if bits < width >= _ROUNDING_PAYS else x
 
-    def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
+    def trace(
+        self,
+        function: Callable[..., Any],
+        sample: Mapping[str, Integers],
+        clear: Collection[str] = (),
+    ) -> Tracing:
         # The package sets this up for the one thread that imported it; dask's workers trace
         # in others.
         vars(tag_context).setdefault("stack", [])
-        compiler = fhe.Compiler(function, dict.fromkeys(sample, "encrypted"))
+        compiler = fhe.Compiler(
+            function, {name: "clear" if name in clear else "encrypted" for name in sample}
+        )
         values = tuple(sample.values())
         options = fhe.Configuration(dump_artifacts_on_unexpected_failures=False)
         return Tracing(compiler.trace([values], options), compiler)
 
+    def least_bits(self, operation: str) -> int:
+        return 0
+
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
     ) -> BackendCircuit:
-        configuration = fhe.Configuration(
-            dump_artifacts_on_unexpected_failures=False,
-            additional_pre_processors=[_Declare(declared)],
-            additional_post_processors=[_Encode()],
-            **options,
+        given = dict(options)
+        artifacts = given.pop("artifacts", None)
+        configuration = given.pop("configuration", None) or fhe.Configuration(
+            dump_artifacts_on_unexpected_failures=False
         )
         try:
-            circuit: BackendCircuit = tracing.compiler.compile([], configuration)
-        except RuntimeError as error:
+            configuration = configuration.fork(**given)
+            configuration = configuration.fork(
+                additional_pre_processors=[
+                    _Declare(declared),
+                    *configuration.additional_pre_processors,
+                ],
+                additional_post_processors=[
+                    _Encode(),
+                    *configuration.additional_post_processors,
+                ],
+            )
+            circuit: BackendCircuit = tracing.compiler.compile([], configuration, artifacts)
+        except Exception as error:
             raise refusal(self.name, error) from error
         return circuit
 
     def simulate(self, circuit: Any, x: Integers) -> Any:
         circuit.enable_fhe_simulation()
         return circuit.simulate(x)
+
+    def emulator(self, circuit: BackendCircuit) -> Callable[..., Any]:
+        return emulator(circuit)
 
     def lookups(self, graph: Any, circuit: Any) -> int:
         return int(circuit.programmable_bootstrap_count)
