@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import numpy as np
-
 from functions import Case
 
 SHAPES = [(), (), (2,), (2, 2), (1, 2)]

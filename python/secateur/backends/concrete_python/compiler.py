@@ -9,11 +9,11 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
-from concrete import fhe
 from concrete.fhe.dtypes import Integer
 from concrete.fhe.extensions.tag import tag_context
 from concrete.fhe.representation import GraphProcessor
 
+from concrete import fhe
 from secateur.backends.backend import BackendCircuit, BackendName, Tracing, refusal
 from secateur.backends.concrete_python.emulation import emulator
 from secateur.network.tables import Integers
