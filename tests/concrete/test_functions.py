@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-
-from backends import BACKENDS, on_each_backend
-from functions import CASES
-from secateur import concrete
-
 #: What one backend alone refuses, and its own compiler as well.
 REFUSED = {
     "concrete-numpy": {

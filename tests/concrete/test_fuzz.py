@@ -6,9 +6,9 @@ import os
 
 import numpy as np
 import pytest
+from programs import program
 
 from backends import on_each_backend
-from programs import program
 from secateur import concrete
 from secateur.errors import SecateurError
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from secateur.backends.backend import Backend
+from secateur.backends import Backend
 from secateur.errors import DtypeError, InputRangeError, ShapeError
-from secateur.network.tables import Integers
+from secateur.network import Integers
 from secateur.ranges import Ranges
 
 

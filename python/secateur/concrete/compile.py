@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from secateur.backends.backend import WIDTH_LIMIT, Backend, Tracing, backend_named
+from secateur.backends import Backend, Tracing, backend_named
 from secateur.circuits.affine import Forms
+from secateur.circuits.checks import at_line, check_widths
 from secateur.circuits.proof import declare, prove
 from secateur.concrete.circuit import FunctionCircuit
 from secateur.concrete.parameters import Interval, Parameters, read_parameters
 from secateur.concrete.repairs import repair
-from secateur.errors import BackendError, SecateurError, UnprovableError, WidthError
-from secateur.ranges import Range
+from secateur.errors import BackendError, SecateurError, UnprovableError
 
 
 def compile(
@@ -78,7 +78,7 @@ def compile(
             location=tracing.graph.output_nodes[0].location,
         )
     declared = declare(tracing.graph, repair(tracing.graph, proof, target))
-    _check_widths(tracing.graph, declared)
+    check_widths(declared, at_line)
     settings = {"configuration": configuration, "artifacts": artifacts}
     given = {name: value for name, value in settings.items() if value is not None}
     compiled = target.compile(tracing, declared, {**given, **options})
@@ -126,17 +126,3 @@ def _line(error: Exception) -> str:
         if not frame.filename.startswith((ours, "<")) and "site-packages" not in frame.filename
     ]
     return f"{users[-1].filename}:{users[-1].lineno}" if users else "an unknown line"
-
-
-def _check_widths(graph: Any, declared: Mapping[Any, tuple[int, int]]) -> None:
-    for node, (low, high) in declared.items():
-        bits = Range(low, high).bits("signed" if low < 0 else "unsigned")
-        readers = graph.graph.successors(node)
-        if bits > WIDTH_LIMIT and any(reader.converted_to_table_lookup for reader in readers):
-            raise WidthError(
-                f"the value at {node.location} lies in [{low}, {high}], which takes {bits} bits, "
-                f"{bits - WIDTH_LIMIT} more than the {WIDTH_LIMIT} of a lookup; "
-                "nothing was compiled",
-                bits=bits,
-                limit=WIDTH_LIMIT,
-            )

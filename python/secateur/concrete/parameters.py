@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from secateur.errors import ArgumentError, EmptyRangeError, SecateurError, ShapeError
-from secateur.network.tables import Integers
+from secateur.network import Integers
 from secateur.ranges import Range, Ranges
 
 Interval: TypeAlias = "Range | Ranges | range | tuple[Any, Any]"

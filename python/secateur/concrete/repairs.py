@@ -23,7 +23,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from secateur.backends.backend import Backend
+from secateur.backends import Backend
 from secateur.circuits.proof import Proof
 from secateur.circuits.rules import is_constant, is_encrypted
 from secateur.ranges import Ranges

@@ -9,14 +9,23 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
+from concrete import fhe
 from concrete.fhe.dtypes import Integer
 from concrete.fhe.extensions.tag import tag_context
 from concrete.fhe.representation import GraphProcessor
 
-from concrete import fhe
-from secateur.backends.backend import BackendCircuit, BackendName, Tracing, refusal
+from secateur.backends.backend import (
+    BackendCircuit,
+    BackendClient,
+    BackendServer,
+    Exported,
+    Specs,
+    Tracing,
+    refusal,
+)
+from secateur.backends.concrete_python import ends
 from secateur.backends.concrete_python.emulation import emulator
-from secateur.network.tables import Integers
+from secateur.network import Integers
 
 #: Width from which rounding, a lookup per bit and then a smaller one, beats one lookup. By the
 #: optimizer's own complexity: 1.3 times dearer at 5 bits, 2 of them rounded off, 0.7 at 6.
@@ -63,18 +72,23 @@ def _signed_alike(
 
 
 class _Encode(GraphProcessor):  # type: ignore[misc]
-    """Give every clear constant the type that holds it, after widths are assigned."""
+    """Give every clear constant the type that holds it, after widths are assigned.
+
+    Two bits at least: the compiler takes the only negative integer of one bit for 1.
+    """
 
     def apply(self, graph: Any) -> None:
         for node in graph.graph.nodes:
             if node.operation.value == "constant":
-                node.output.dtype = Integer.that_can_represent(node(), force_signed=True)
+                dtype = Integer.that_can_represent(node(), force_signed=True)
+                dtype.bit_width = max(dtype.bit_width, 2)
+                node.output.dtype = dtype
 
 
 class ConcretePython:
     """The backend for Python 3.11 and 3.12."""
 
-    name: BackendName = "concrete-python"
+    name: str = "concrete-python"
     namespace: ModuleType = fhe
 
     @property
@@ -111,21 +125,13 @@ class ConcretePython:
     ) -> BackendCircuit:
         given = dict(options)
         artifacts = given.pop("artifacts", None)
-        configuration = given.pop("configuration", None) or fhe.Configuration(
-            dump_artifacts_on_unexpected_failures=False
+        theirs = given.get("configuration") or fhe.Configuration()
+        configuration = ends.configuration(
+            given,
+            additional_pre_processors=[_Declare(declared), *theirs.additional_pre_processors],
+            additional_post_processors=[_Encode(), *theirs.additional_post_processors],
         )
         try:
-            configuration = configuration.fork(**given)
-            configuration = configuration.fork(
-                additional_pre_processors=[
-                    _Declare(declared),
-                    *configuration.additional_pre_processors,
-                ],
-                additional_post_processors=[
-                    _Encode(),
-                    *configuration.additional_post_processors,
-                ],
-            )
             circuit: BackendCircuit = tracing.compiler.compile([], configuration, artifacts)
         except Exception as error:
             raise refusal(self.name, error) from error
@@ -143,3 +149,15 @@ class ConcretePython:
 
     def widths(self, graph: Any) -> Mapping[Any, int]:
         return {n: n.output.dtype.bit_width for n in graph.graph.nodes if n.output.is_encrypted}
+
+    def export(self, circuit: Any) -> Exported:
+        return ends.export(circuit)
+
+    def read(self, specs: bytes) -> Specs:
+        return ends.read(specs)
+
+    def server(self, exported: Exported) -> BackendServer:
+        return ends.Server(exported)
+
+    def client(self, specs: bytes) -> BackendClient:
+        return ends.Client(specs)

@@ -13,9 +13,18 @@ import concrete.onnx as connx
 import numpy as np
 from concrete.numpy.extensions.tag import tag_context
 
-from secateur.backends.backend import BackendCircuit, BackendName, Tracing, refusal
+from secateur.backends.backend import (
+    BackendCircuit,
+    BackendClient,
+    BackendServer,
+    Exported,
+    Specs,
+    Tracing,
+    refusal,
+)
+from secateur.backends.concrete_numpy import ends
 from secateur.backends.concrete_numpy.emulation import emulator
-from secateur.network.tables import Integers
+from secateur.network import Integers
 
 #: Operations of encrypted values that it computes by halves of the circuit's width.
 _HALVED = {
@@ -34,7 +43,7 @@ _ENCRYPTED_COMPARISONS = {"greater", "greater_equal", "less", "less_equal"}
 class ConcreteNumpy:
     """The backend for Python 3.10."""
 
-    name: BackendName = "concrete-numpy"
+    name: str = "concrete-numpy"
     namespace: ModuleType = cnp
 
     @property
@@ -81,13 +90,9 @@ class ConcreteNumpy:
         tracing.graph.measure_bounds = lambda inputset: bounds
         given = dict(options)
         artifacts = given.pop("artifacts", None)
-        configuration = given.pop("configuration", None) or cnp.Configuration(
-            dump_artifacts_on_unexpected_failures=False
-        )
+        configuration = ends.configuration(given)
         try:
-            circuit: BackendCircuit = tracing.compiler.compile(
-                None, configuration, artifacts, **given
-            )
+            circuit: BackendCircuit = tracing.compiler.compile(None, configuration, artifacts)
         except Exception as error:
             raise refusal(self.name, error) from error
         return circuit
@@ -114,3 +119,15 @@ class ConcreteNumpy:
         ):
             width = max(width, 4)
         return {n: width for n in nodes if n.output.is_encrypted}
+
+    def export(self, circuit: Any) -> Exported:
+        return ends.export(circuit)
+
+    def read(self, specs: bytes) -> Specs:
+        return ends.read(specs)
+
+    def server(self, exported: Exported) -> BackendServer:
+        return ends.Server(exported)
+
+    def client(self, specs: bytes) -> BackendClient:
+        return ends.Client(specs)
