@@ -10,7 +10,7 @@ from typing import Any
 from secateur.backends import Backend, Tracing, backend_named
 from secateur.circuits.affine import Forms
 from secateur.circuits.checks import at_line, check_widths
-from secateur.circuits.proof import declare, prove
+from secateur.circuits.proof import declare, prove, truth_values
 from secateur.concrete.circuit import FunctionCircuit
 from secateur.concrete.parameters import Interval, Parameters, read_parameters
 from secateur.concrete.repairs import repair
@@ -68,7 +68,8 @@ def compile(
     target = backend_named(backend)
     parameters = read_parameters(function, inputs or {}, shapes or {}, clear)
     tracing = _trace(target, parameters)
-    proof = prove(tracing.graph, parameters.ranges, tighten=Forms().tighten)
+    truths = truth_values(tracing.graph, parameters.sample)
+    proof = prove(tracing.graph, parameters.ranges, tighten=Forms().tighten, truths=truths)
     outputs = tuple(proof[node] for _, node in sorted(tracing.graph.output_nodes.items()))
     if len(outputs) > 1 and target.name == "concrete-numpy":
         raise UnprovableError(
@@ -77,7 +78,7 @@ def compile(
             operation="return",
             location=tracing.graph.output_nodes[0].location,
         )
-    declared = declare(tracing.graph, repair(tracing.graph, proof, target))
+    declared = declare(tracing.graph, repair(tracing.graph, proof, truths, target))
     check_widths(declared, at_line)
     settings = {"configuration": configuration, "artifacts": artifacts}
     given = {name: value for name, value in settings.items() if value is not None}

@@ -16,7 +16,7 @@ whole boxes of inputs (tests/concrete/test_repairs.py shows the failures):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from copy import deepcopy
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from secateur.backends import Backend
 from secateur.circuits.proof import Proof
-from secateur.circuits.rules import is_constant, is_encrypted
+from secateur.circuits.rules import RULES, Step, is_constant, is_encrypted
 from secateur.ranges import Ranges
 
 _COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
@@ -33,7 +33,9 @@ _COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_
 _PRODUCTS = {"dot", "matmul", "multiply"}
 
 
-def repair(graph: Any, proof: Proof, backend: Backend) -> dict[Any, Ranges]:
+def repair(
+    graph: Any, proof: Proof, truths: AbstractSet[Any], backend: Backend
+) -> dict[Any, Ranges]:
     """Rewrite a backend's traced graph in place; return ranges to declare for what it is now.
 
     They hold the proved ones, and are wider where the backend needs room to compute.
@@ -53,8 +55,14 @@ def repair(graph: Any, proof: Proof, backend: Backend) -> dict[Any, Ranges]:
                 proved[node] = proved[node].union(proved[preds[0]])
             if least := backend.least_bits(name):
                 proved[node] = proved[node].union((1 << least) - 1)
-        elif node.converted_to_table_lookup and any(map(is_constant, preds)):
-            _absorb_constants(graph, node, proved)
+        if name == "dot" and all(p.output.shape for p in preds) and node.output.shape:
+            node.properties["name"] = "matmul"  # they differ beyond two axes
+        elif name == "sum" and not preds[0].output.shape:
+            _replace(graph, node, preds[0], proved)
+        elif node.converted_to_table_lookup:
+            asks_truth = name not in RULES and not truths.isdisjoint(preds)
+            if asks_truth or any(map(is_constant, preds)):
+                _make_table(graph, node, truths, proved)
     for node in [n for n in graph.graph if is_constant(n) and not _is_read(graph, n)]:
         graph.graph.remove_node(node)
         del proved[node]
@@ -94,61 +102,71 @@ def _move_above_zero(graph: Any, node: Any, proved: dict[Any, Ranges]) -> None:
         _replace_source(graph, node, i, moved)
 
 
-def _absorb_constants(graph: Any, node: Any, proved: dict[Any, Ranges]) -> None:
-    """Make a lookup that combines its value with constants one of the value alone."""
+def _make_table(graph: Any, node: Any, truths: AbstractSet[Any], proved: dict[Any, Ranges]) -> None:
+    """Replace a lookup by one of its variables alone, with its constants in the table."""
     preds = graph.ordered_preds_of(node)
     variables = [i for i, pred in enumerate(preds) if not is_constant(pred)]
-    if len(variables) != 1:
+    multivariate = node.properties.get("attributes", {}).get("is_multivariate")
+    if len(variables) != 1 and not multivariate:
         return
-    (place,) = variables
-    source = preds[place]
-    if source.output.shape != node.output.shape:
-        source = _broadcast(graph, node, source, proved)
+    sources = [_broadcast(graph, node, preds[i], proved) for i in variables]
+    for i, source in zip(variables, sources, strict=True):
+        node.inputs[i] = deepcopy(source.output)
+    step = Step(node, lambda _: preds, proved, truths)
     operands = [pred() if is_constant(pred) else None for pred in preds]
-    lookup = _new(
+
+    def entries(*values: Any) -> Any:
+        given = list(operands)
+        for i, value in zip(variables, values, strict=True):
+            given[i] = np.asarray(value)
+        return step(*given)
+
+    table = _new(
         node,
         type(node).generic(
             f"{node.properties['name']}_table",
-            [deepcopy(source.output)],
+            [deepcopy(source.output) for source in sources],
             deepcopy(node.output),
-            _of_one(node, operands, place),
+            entries,
+            attributes={"is_multivariate": True} if multivariate else None,
         ),
     )
-    proved[lookup] = proved.pop(node)
-    _connect(graph, [source], lookup)
+    _connect(graph, sources, table)
+    _replace(graph, node, table, proved)
+
+
+def _replace(graph: Any, node: Any, other: Any, proved: dict[Any, Ranges]) -> None:
+    """Give `other` to whatever reads `node`, which goes."""
     for reader in set(graph.graph.successors(node)):
         for i, pred in enumerate(graph.ordered_preds_of(reader)):
             if pred is node:
-                _replace_source(graph, reader, i, lookup)
+                _replace_source(graph, reader, i, other)
     for index, output in graph.output_nodes.items():
         if output is node:
-            graph.output_nodes[index] = lookup
+            graph.output_nodes[index] = other
     graph.graph.remove_node(node)
-
-
-def _of_one(node: Any, operands: list[Any], place: int) -> Callable[[Any], Any]:
-    def lookup(x: Any) -> Any:
-        return node(*operands[:place], x, *operands[place + 1 :])
-
-    return lookup
+    proved.setdefault(other, proved.pop(node))
 
 
 def _broadcast(graph: Any, node: Any, source: Any, proved: dict[Any, Ranges]) -> Any:
+    """Return `source` in the shape of the node that reads it: a scalar's lookups need as many."""
+    shape = node.output.shape
+    if source.output.shape == shape:
+        return source
     value = deepcopy(source.output)
-    value.shape = node.output.shape
-    broadcast = _new(
+    value.shape = shape
+    zeros = _new(
         node,
-        type(node).generic(
-            "broadcast_to",
-            [deepcopy(source.output)],
-            value,
-            np.broadcast_to,
-            kwargs={"shape": value.shape},
-        ),
+        type(node).generic("zeros", [], deepcopy(value), lambda: np.zeros(shape, dtype=np.int64)),
     )
-    proved[broadcast] = proved[source].broadcast_to(value.shape)
-    _connect(graph, [source], broadcast)
-    return broadcast
+    proved[zeros] = Ranges.point(np.zeros(shape, dtype=np.int64))
+    added = _new(
+        node,
+        type(node).generic("add", [deepcopy(source.output), deepcopy(value)], value, np.add),
+    )
+    proved[added] = proved[source].broadcast_to(shape)
+    _connect(graph, [source, zeros], added)
+    return added
 
 
 def _new(origin: Any, node: Any) -> Any:
