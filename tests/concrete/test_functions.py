@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from functions import CASES
 
 from backends import on_each_backend
-from functions import CASES
 from secateur import concrete
 from secateur.errors import BackendError
 
