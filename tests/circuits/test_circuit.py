@@ -126,7 +126,7 @@ def test_simulated_equals_the_network(backend, name):
 @on_each_backend
 @pytest.mark.parametrize("low", [0, 5, -3, "half", "all"])
 @pytest.mark.parametrize(
-    ("bits", "dropped"), [(bits, r) for bits in (2, 5, 6, 8) for r in (1, 2, bits - 1, bits)]
+    ("bits", "dropped"), [(2, 1), (5, 2), (5, 5), (6, 1), (6, 3), (6, 5), (8, 2), (8, 6)]
 )
 def test_dropped_bits_are_the_same_in_network_and_circuit(backend, bits, dropped, low):
     """Every width, sign and offset of an accumulator that takes all of its values."""
@@ -137,9 +137,10 @@ def test_dropped_bits_are_the_same_in_network_and_circuit(backend, bits, dropped
     start = low - (1 << dropped)
     b.lookup(ExplicitTable(values, np.array([start, start])), rounding_bits=dropped)
     network = b.network()
-    numbers = np.unique(np.linspace(0, (1 << bits) - 1, 9).astype(int))
-    x = numbers[:, None] >> np.arange(bits) & 1
-    assert (simulated(network, backend, x) == network(x)).all()
+    x = np.arange(1 << bits)[:, None] >> np.arange(bits) & 1
+    circuit = compile(network, backend.name)
+    emulate = backend.emulator(circuit.compiled)
+    assert [circuit.interface.integers(emulate(row)).tolist() for row in x] == network(x).tolist()
 
 
 @on_each_backend
