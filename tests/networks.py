@@ -35,7 +35,7 @@ from secateur.network import (
     SumPool,
     Transpose,
 )
-from secateur.network.tables import (
+from secateur.network import (
     Activation,
     Affine,
     ExplicitTable,

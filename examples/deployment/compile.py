@@ -10,7 +10,7 @@ import numpy as np
 
 import secateur
 from secateur.network import Input, Linear, Lookup, Network, Output
-from secateur.network.tables import Activation, FunctionTable, Quantize
+from secateur.network import Activation, FunctionTable, Quantize
 
 network = Network(
     input=Input((4,), low=np.array(0), high=np.array(1)),

@@ -20,7 +20,7 @@ from secateur.errors import (
     WidthError,
 )
 from secateur.narrowing import narrow
-from secateur.network.tables import ExplicitTable
+from secateur.network import ExplicitTable
 
 
 def witnesses(network, most=8):

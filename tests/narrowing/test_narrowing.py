@@ -16,7 +16,7 @@ from secateur.narrowing import (
     skip_identities,
 )
 from secateur.network import Add, Conv, Linear, Lookup
-from secateur.network.tables import Activation, Affine, ExplicitTable, FunctionTable, Quantize
+from secateur.network import Activation, Affine, ExplicitTable, FunctionTable, Quantize
 
 STEPS = [
     skip_identities,

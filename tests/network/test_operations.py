@@ -16,7 +16,7 @@ from secateur.network import (
     SumPool,
     Transpose,
 )
-from secateur.network.tables import FunctionTable, Quantize
+from secateur.network import FunctionTable, Quantize
 
 IDENTITY = FunctionTable((), Quantize(1.0, -1000, 1000))
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from secateur.errors import NetworkError
-from secateur.network.tables import (
+from secateur.network import (
     ACTIVATIONS,
     ROUNDINGS,
     Activation,

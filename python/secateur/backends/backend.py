@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Literal, Protocol, cast
 
 from secateur.errors import ArgumentError, BackendError, MissingExtraError
-from secateur.network.tables import Integers
+from secateur.network import Integers
 
 BackendName = Literal["concrete-numpy", "concrete-python"]
 

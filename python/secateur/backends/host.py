@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from secateur.network.tables import Integers
+from secateur.network import Integers
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from secateur.files import write_whole
 from secateur.narrowing.widths import circuit_bits
 from secateur.network import Conv, Linear, Lookup, Network
 from secateur.network.storage import digest, fingerprint
-from secateur.network.tables import tabulate
+from secateur.network import tabulate
 
 FORMAT = "secateur-certificate"
 VERSION = 1

@@ -28,7 +28,7 @@ from secateur.circuits.proof import declare, prove
 from secateur.errors import ShapeError
 from secateur.narrowing import narrow
 from secateur.network import Network
-from secateur.network.tables import Integers
+from secateur.network import Integers
 from secateur.show.progress import track
 from secateur.show.tables import Table
 

@@ -29,7 +29,7 @@ from secateur.network import (
     SumPool,
     Transpose,
 )
-from secateur.network.tables import Integers
+from secateur.network import Integers
 
 
 @dataclass(eq=False)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from secateur import bounds
 from secateur.backends.backend import WIDTH_LIMIT
 from secateur.errors import AccumulatorOverflowError, UnprovableError, WidthError
-from secateur.network.tables import Integers
+from secateur.network import Integers
 from secateur.ranges import Range, Ranges
 
 

@@ -21,7 +21,7 @@ from secateur.deployment.messages import Message, sha256
 from secateur.errors import ForeignKeysError, MismatchError, ShapeError
 from secateur.network import Input, Output, Shape
 from secateur.network.storage import save as save_network
-from secateur.network.tables import Floats, Integers
+from secateur.network import Floats, Integers
 
 
 def save(circuit: Circuit, directory: str | os.PathLike[str]) -> None:

@@ -1,6 +1,6 @@
 """Narrowing: the same integers from fewer bits, fewer channels and fewer lookups.
 
-Every step is a function Network → Network that changes no result and finds nothing more
+Every step is a function RangeReport → Network that changes no result and finds nothing more
 to do in what it gave back. `narrow` applies all of them until none finds anything.
 """
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from secateur.analysis import RangeReport
+from secateur.analysis import NodeRange, RangeReport, analyze
 from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
-from secateur.narrowing.widths import circuit_bits, report_of
 from secateur.network import Lookup, Network
 
 #: In the order in which one makes work for the next.
-_STEPS: tuple[Callable[[Network], Network], ...] = (
+_STEPS: tuple[Callable[[RangeReport], Network], ...] = (
     skip_identities,
     fold_constants,
     drop_dead_channels,
@@ -84,22 +83,22 @@ def explain(network: Network) -> Narrowing:
     Raises:
         AccumulatorOverflowError: an accumulator that 64 bits do not hold.
     """
-    first = report_of(network)
+    first = analyze(network)
     steps = []
     report = first
     while True:
         given = report.network
         for step in _STEPS:
-            network = step(report.network)
+            network = step(report)
             if network is not report.network:
-                before, report = report, report_of(network)
+                before, report = report, analyze(network)
                 name = step.__name__.replace("_", " ")
                 steps.append(Step(name, _size(before), _size(report)))
         if report.network is given:
             break
-    last = {node.name: circuit_bits(node.ranges) for node in report.accumulators}
+    last = {node.name: _bits(node) for node in report.accumulators}
     bits = {
-        node.name: (circuit_bits(node.ranges), last.get(node.name)) for node in first.accumulators
+        node.name: (_bits(node), last.get(node.name)) for node in first.accumulators
     }
     return Narrowing(network, tuple(steps), bits)
 
@@ -146,11 +145,16 @@ def _size(report: RangeReport) -> Size:
     network = report.network
     lookups = [o.name for o in network.operations if isinstance(o, Lookup)]
     return Size(
-        bits=max(circuit_bits(node.ranges) for node in report),
+        bits=max(_bits(node) for node in report),
         lookups=sum(int(np.prod(network.shapes[name])) for name in lookups),
         channels=sum(network.shapes[o.name][0] for o in network.operations),
         codes=sum(int(np.count_nonzero(layer.codes)) for layer in network.layers),
     )
+
+
+def _bits(node: NodeRange) -> int:
+    """The width of an integer type that holds all channels of a node, which share it."""
+    return node.ranges.hull().bits("integer")
 
 
 def _change(before: int, after: int | None) -> str:

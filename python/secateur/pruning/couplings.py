@@ -23,7 +23,7 @@ from secateur.network import (
     Transpose,
 )
 from secateur.network.operations import _windows
-from secateur.network.tables import Integers
+from secateur.network import Integers
 from secateur.pruning.problem import Coupling, Mask
 
 #: A layer and, shaped like the node, the output channel of it that each element comes from.

@@ -17,7 +17,7 @@ def shrink(network: Network) -> Network:
         >>> import numpy as np
         >>> from secateur.network import Input, Output
         >>> from secateur.network import Linear, Lookup
-        >>> from secateur.network.tables import FunctionTable, Quantize
+        >>> from secateur.network import FunctionTable, Quantize
         >>> one, zero = np.ones(1), np.zeros(1)
         >>> network = Network(
         ...     Input((2,), np.array(0), np.array(3)),

@@ -38,7 +38,7 @@ from secateur.network import (
     SumPool,
     Transpose,
 )
-from secateur.network.tables import Step
+from secateur.network import Step
 
 INPUT = "input"
 

@@ -15,7 +15,7 @@ from concrete.numpy.extensions.tag import tag_context
 from concrete.numpy.mlir.graph_converter import GraphConverter
 
 from secateur.backends.backend import BackendCircuit, BackendName, Tracing, refusal
-from secateur.network.tables import Integers
+from secateur.network import Integers
 
 _ENCRYPTED_COMPARISONS = {"greater", "greater_equal", "less", "less_equal"}
 

@@ -7,7 +7,7 @@ from typing import Any
 import concrete.numpy as cnp
 
 from secateur.backends.host import ClientHost, Exported, ServerHost
-from secateur.network.tables import Integers
+from secateur.network import Integers
 
 _OPTIONS = (
     "p_error",

@@ -15,7 +15,7 @@ from concrete.fhe.extensions.tag import tag_context
 from concrete.fhe.representation import GraphProcessor
 
 from secateur.backends.backend import BackendCircuit, BackendName, Tracing, refusal
-from secateur.network.tables import Integers
+from secateur.network import Integers
 
 #: Width from which rounding, a lookup per bit and then a smaller one, beats one lookup. By the
 #: optimizer's own complexity: 1.3 times dearer at 5 bits, 2 of them rounded off, 0.7 at 6.

@@ -9,7 +9,7 @@ from concrete import fhe
 from concrete.fhe.compilation.configuration import SecurityLevel
 
 from secateur.backends.host import ClientHost, Exported, ServerHost
-from secateur.network.tables import Integers
+from secateur.network import Integers
 
 _OPTIONS = (
     "p_error",

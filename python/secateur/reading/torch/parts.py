@@ -20,7 +20,7 @@ from torch.fx.node import Node as Call, map_arg
 
 from secateur.errors import UnsupportedModuleError
 from secateur.network import Shape
-from secateur.network.tables import Activation
+from secateur.network import Activation
 
 #: The modules with weights; Brevitas's descend from them.
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
