@@ -15,8 +15,17 @@ from secateur.narrowing import (
     shift_to_zero,
     skip_identities,
 )
-from secateur.network import Add, Conv, Linear, Lookup
-from secateur.network import Activation, Affine, ExplicitTable, FunctionTable, Quantize
+from secateur.network import (
+    Activation,
+    Add,
+    Affine,
+    Conv,
+    ExplicitTable,
+    FunctionTable,
+    Linear,
+    Lookup,
+    Quantize,
+)
 
 STEPS = [
     skip_identities,

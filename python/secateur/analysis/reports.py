@@ -13,6 +13,7 @@ from secateur.network.operation import ENDS, Wish
 from secateur.ranges import Width
 from secateur.show.tables import Table
 
+
 @dataclass(frozen=True, eq=False)
 class NodeRange(Box):
     """The proved range of one node.

@@ -18,9 +18,8 @@ from secateur.analysis import LARGEST_TABLE, NodeRange, RangeReport, analyze
 from secateur.errors import FileFormatError, FileVersionError
 from secateur.files import write_whole
 from secateur.narrowing.widths import circuit_bits
-from secateur.network import Conv, Linear, Lookup, Network
+from secateur.network import Conv, Linear, Lookup, Network, tabulate
 from secateur.network.storage import digest, fingerprint
-from secateur.network import tabulate
 
 FORMAT = "secateur-certificate"
 VERSION = 1

@@ -27,8 +27,7 @@ from secateur.circuits.price import Cost, cost_of
 from secateur.circuits.proof import declare, prove
 from secateur.errors import ShapeError
 from secateur.narrowing import narrow
-from secateur.network import Network
-from secateur.network import Integers
+from secateur.network import Integers, Network
 from secateur.show.progress import track
 from secateur.show.tables import Table
 

@@ -19,9 +19,8 @@ from secateur.circuits.circuit import Circuit
 from secateur.deployment.manifest import read_part, write_parts
 from secateur.deployment.messages import Message, sha256
 from secateur.errors import ForeignKeysError, MismatchError, ShapeError
-from secateur.network import Input, Output, Shape
+from secateur.network import Floats, Input, Integers, Output, Shape
 from secateur.network.storage import save as save_network
-from secateur.network import Floats, Integers
 
 
 def save(circuit: Circuit, directory: str | os.PathLike[str]) -> None:

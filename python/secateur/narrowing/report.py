@@ -97,9 +97,7 @@ def explain(network: Network) -> Narrowing:
         if report.network is given:
             break
     last = {node.name: _bits(node) for node in report.accumulators}
-    bits = {
-        node.name: (_bits(node), last.get(node.name)) for node in first.accumulators
-    }
+    bits = {node.name: (_bits(node), last.get(node.name)) for node in first.accumulators}
     return Narrowing(network, tuple(steps), bits)
 
 

@@ -32,9 +32,7 @@ class Change:
     @classmethod
     def per_channel(cls, factor: Integers, offset: Integers, shape: tuple[int, ...]) -> Change:
         """The change of whole channels, factor and offset int64 [channels]."""
-        return cls(
-            *(np.broadcast_to(column(side, len(shape)), shape) for side in (factor, offset))
-        )
+        return cls(*(np.broadcast_to(column(side, len(shape)), shape) for side in (factor, offset)))
 
     @classmethod
     def none(cls, shape: tuple[int, ...]) -> Change:

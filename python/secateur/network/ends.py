@@ -69,9 +69,7 @@ class Input(Frozen):
         if self.features is not None:
             object.__setattr__(self, "features", tuple(self.features))
             if len(self.features) != self.shape[0]:
-                raise refuse(
-                    self.name, f"{len(self.features)} names for {self.shape[0]} features"
-                )
+                raise refuse(self.name, f"{len(self.features)} names for {self.shape[0]} features")
 
     def _check_broadcasts(self, side: str, value: NDArray[Any]) -> None:
         fitting = zip(value.shape[::-1], self.shape[::-1], strict=False)
@@ -214,9 +212,7 @@ class Output(Frozen):
 
     def dequantize(self, integers: Integers) -> Floats:
         """Return the floats that `integers` [batch, channels, ...] stand for."""
-        return integers * along_channels(self.scale, integers) + along_channels(
-            self.bias, integers
-        )
+        return integers * along_channels(self.scale, integers) + along_channels(self.bias, integers)
 
     def answer(self, floats: Floats) -> NDArray[Any]:
         """Return what `floats` [batch, channels] say: a label each [batch], or the floats."""

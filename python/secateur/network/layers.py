@@ -85,9 +85,7 @@ class Layer(SingleSource):
         """
         raise NotImplementedError
 
-    def attained(
-        self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool
-    ) -> Mask:
+    def attained(self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool) -> Mask:
         return np.full((own.shape[0], len(ENDS)), free)
 
     def reading(self, shape: Shape, sources: Sequence[Change]) -> tuple[Operation, Change | None]:

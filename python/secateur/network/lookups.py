@@ -38,8 +38,8 @@ class Lookup(SingleSource):
         table: the rule; per channel or one for all.
         factor: int64 [channels] or [1].
         offset: int64 [channels] or [1].
-        rounding_bits: how many of v's lowest bits are rounded off before the table, 0 to 62:
-            v becomes ⌊(v + 2^(r−1)) / 2^r⌋ · 2^r, the arithmetic of `round_bit_pattern`.
+        rounding_bits: how many of v's lowest bits are dropped before the table, 0 to 62: v
+            becomes ⌊v / 2^r⌋ · 2^r, so that nothing is ever rounded up past the top of the width.
 
     Raises:
         DtypeError, ShapeError, NetworkError: parameters that are none of these; names the layer.
@@ -101,9 +101,7 @@ class Lookup(SingleSource):
     def rule(self, v: Integers) -> Integers:
         """Return the codes of `v` [batch, channels, ...], one by one."""
         if self.rounding_bits:
-            half = np.int64(1 << (self.rounding_bits - 1))
-            above = exact.add(v, half) >> self.rounding_bits
-            v = exact.multiply(above, np.int64(1 << self.rounding_bits))
+            v = v >> self.rounding_bits << self.rounding_bits
         if self.factor is not None:
             v = exact.multiply(v, along_channels(self.factor, v))
         if self.offset is not None:
@@ -124,9 +122,7 @@ class Lookup(SingleSource):
         block = max(1, _BLOCK // max(1, given.low.size))
         found = []
         for start in range(0, most + 1, block):
-            steps = np.arange(start, min(start + block, most + 1)).reshape(
-                -1, *(1,) * len(shape)
-            )
+            steps = np.arange(start, min(start + block, most + 1)).reshape(-1, *(1,) * len(shape))
             # A step beyond the span stays at the high end, and none leaves int64.
             within = np.minimum(steps.astype(np.uint64), given.span).astype(np.int64)
             entries = self.rule(given.low + within)
@@ -138,9 +134,7 @@ class Lookup(SingleSource):
         at_low, at_high = (self.rule(side[None])[0] for side in (given.low, given.high))
         return Ranges.point(at_low).union(at_high)
 
-    def attained(
-        self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool
-    ) -> Mask:
+    def attained(self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool) -> Mask:
         """Only the ends of the accumulator are known to occur, not the values between."""
         found = self._attaining(own, sources[0], known[0])
         return np.stack([found[end].any(axis=1) for end in ENDS], axis=1)

@@ -117,9 +117,7 @@ class Operation(Frozen, ABC):
             AccumulatorOverflowError: an end that int64 does not hold; `channel` says where.
         """
 
-    def attained(
-        self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool
-    ) -> Mask:
+    def attained(self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool) -> Mask:
         """Return which ends of the channels' ranges some input of the network attains.
 
         Args:

@@ -47,9 +47,7 @@ class Pool(SingleSource):
         (source,) = sources
         axes = len(self.kernel)
         if len(source) != axes + 1:
-            raise refuse(
-                self.name, f"pools {axes} spatial axes but its source has shape {source}"
-            )
+            raise refuse(self.name, f"pools {axes} spatial axes but its source has shape {source}")
         ones = (1,) * axes
         extents = positions(self.name, source[1:], self.kernel, self.stride, self.padding, ones)
         return (source[0], *extents)
@@ -64,9 +62,7 @@ class Pool(SingleSource):
     def _best(self, end: End, source: Box) -> Integers:
         """The value at every position if each element is at `end`, [channels, *positions]."""
 
-    def attained(
-        self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool
-    ) -> Mask:
+    def attained(self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool) -> Mask:
         return np.full((own.shape[0], len(ENDS)), free)
 
     def wish(
@@ -193,5 +189,3 @@ class MaxPool(Pool):
 
     def reading(self, shape: Shape, sources: Sequence[Change]) -> tuple[Operation, Change | None]:
         return self, Change.per_channel(*sources[0].channels, shape)
-
-

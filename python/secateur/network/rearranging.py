@@ -36,9 +36,7 @@ class Rearrangement(SingleSource):
     def ranges(self, *sources: Box) -> Ranges:
         return sources[0].full.moved(self.move)
 
-    def attained(
-        self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool
-    ) -> Mask:
+    def attained(self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool) -> Mask:
         return np.full((own.shape[0], len(ENDS)), free)
 
     def wish(
@@ -163,16 +161,12 @@ class Concat(Operation):
     def ranges(self, *sources: Box) -> Ranges:
         return Ranges.concatenate([s.full for s in sources], self.axis)
 
-    def attained(
-        self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool
-    ) -> Mask:
+    def attained(self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool) -> Mask:
         if self.axis == 0:
             return np.concatenate(known)
         return np.any(self._attaining(own, sources, known), axis=0)
 
-    def _attaining(
-        self, own: Box, sources: Sequence[Box], known: Sequence[Mask]
-    ) -> list[Mask]:
+    def _attaining(self, own: Box, sources: Sequence[Box], known: Sequence[Mask]) -> list[Mask]:
         """For each source, bool [channels, 2]: its ends that occur and are those of the whole."""
         return [
             mask

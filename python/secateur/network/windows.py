@@ -91,5 +91,3 @@ def windows(
     taps = (slice(None, None, d) for d in dilation)
     at: tuple[Any, ...] = (every, every, *steps, 0, 0, *taps)
     return view[at]
-
-

@@ -13,6 +13,7 @@ import numpy as np
 
 from secateur.network import (
     Concat,
+    Integers,
     Layer,
     MaxPool,
     Network,
@@ -21,9 +22,8 @@ from secateur.network import (
     Shape,
     SumPool,
     Transpose,
+    _windows,
 )
-from secateur.network.operations import _windows
-from secateur.network import Integers
 from secateur.pruning.problem import Coupling, Mask
 
 #: A layer and, shaped like the node, the output channel of it that each element comes from.

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from secateur.analysis import NodeRange, analyze, propagate
-from secateur.network import Conv, Layer, Network
-from secateur.network.operations import _windows
+from secateur.network import Conv, Layer, Network, _windows
 from secateur.pruning.apply import Strategy, apply_strategy
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.problem import (

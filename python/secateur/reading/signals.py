@@ -35,10 +35,10 @@ from secateur.network import (
     Quantize,
     Reshape,
     Shape,
+    Step,
     SumPool,
     Transpose,
 )
-from secateur.network import Step
 
 INPUT = "input"
 
