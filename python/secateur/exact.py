@@ -35,8 +35,7 @@ def compute(function: Callable[..., Any], reach: int, *operands: NDArray[Any]) -
         operands: integers.
 
     Raises:
-        AccumulatorOverflowError: a result that int64 does not hold; `channel` is its index along
-            axis 0, `low` and `high` its value.
+        AccumulatorOverflowError: a result that int64 does not hold; names its index and value.
     """
     if reach < INT64:
         return np.asarray(function(*(o.astype(np.int64, copy=False) for o in operands)))
@@ -55,7 +54,7 @@ def fitted(values: NDArray[Any]) -> Integers:
         value = int(values[at])
         raise AccumulatorOverflowError(
             f"the value at {at} is {value}, which 64 bits do not hold",
-            channel=at[0] if at else None,
+            index=at,
             low=value,
             high=value,
         )

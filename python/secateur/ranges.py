@@ -364,11 +364,14 @@ def _ends(
     try:
         return trusted(*compute())
     except AccumulatorOverflowError as error:
+        channel = error.index[0] if error.index else None  # type: ignore[attr-defined]
         raise AccumulatorOverflowError(
-            f"a range reaches {error.high}, which 64 bits do not hold",  # type: ignore[attr-defined]
-            channel=error.channel,  # type: ignore[attr-defined]
+            f"{'a range' if channel is None else f'channel {channel}'} reaches "
+            f"{error.high}, which 64 bits do not hold",  # type: ignore[attr-defined]
+            channel=channel,
             low=error.low,  # type: ignore[attr-defined]
             high=error.high,  # type: ignore[attr-defined]
+            index=error.index,  # type: ignore[attr-defined]
         ) from None
 
 

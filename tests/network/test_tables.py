@@ -6,8 +6,6 @@ from hypothesis import given, strategies as st
 
 from secateur.errors import NetworkError
 from secateur.network import (
-    ACTIVATIONS,
-    ROUNDINGS,
     Activation,
     Affine,
     ExplicitTable,
@@ -15,6 +13,8 @@ from secateur.network import (
     Quantize,
     tabulate,
 )
+from secateur.network.activations import ACTIVATIONS
+from secateur.network.tables import ROUNDINGS
 from secateur.ranges import Range
 
 PARAMETERS = {

@@ -182,7 +182,7 @@ class Lowered:
     def _max_pool(self, pool: MaxPool, source: Any) -> Any:
         """Return the maximum of every window, one spatial axis after the other."""
         channels = self.report[pool.source].channels
-        reach = int((channels.high - channels.low).max())
+        reach = int(channels.span.max())
         keys = _keys(-reach, reach)
         relu = self.backend.namespace.LookupTable(np.maximum(keys, 0))
         x = self._pad(source, pool.padding, fill=channels.low)

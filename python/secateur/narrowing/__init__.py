@@ -7,12 +7,12 @@ to do in what it gave back. `narrow` applies all of them until none finds anythi
 from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
-from secateur.narrowing.report import Narrowing, Size, Step, explain, narrow
+from secateur.narrowing.report import Narrowing, Saving, Size, explain, narrow
 
 __all__ = [
     "Narrowing",
+    "Saving",
     "Size",
-    "Step",
     "divide_common_factors",
     "drop_dead_channels",
     "explain",

@@ -51,7 +51,8 @@ def shift_to_zero(report: RangeReport) -> Network:
     while True:
         given = network
         for operation in given.operations:
-            if operation.shifted(np.zeros(1, np.int64)) is not None:
+            channels = given.shapes[operation.name][:1]
+            if operation.shifted(np.zeros(channels, np.int64)) is not None:
                 network, ranges = _shifted(network, ranges, operation.name)
         if network is given:
             return network

@@ -60,7 +60,7 @@ _SELU_SCALE = 1.0507009873554805
 
 #: Elementwise functions by name; each takes a float64 array and its named parameters.
 ACTIVATIONS: Mapping[str, Callable[..., Floats]] = {
-    "abs": np.abs,
+    "abs": lambda x: np.abs(x),
     "celu": lambda x, alpha: np.where(
         x > 0, x, alpha * _scalar(math.expm1)(np.minimum(x, 0.0) / alpha)
     ),

@@ -24,7 +24,7 @@ class Frozen:
     """A frozen dataclass that is made anew, checks and all, when it is copied or unpickled."""
 
     def __reduce__(self) -> tuple[type[Frozen], tuple[Any, ...]]:
-        values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+        values = (getattr(self, f.name) for f in fields(self) if f.init)  # type: ignore[arg-type]
         return type(self), tuple(values)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -39,6 +38,9 @@ class Input(Frozen):
         name: what operations call it.
         bias: float value of code 0; one, or float64 broadcastable to `shape`.
         features: what the elements along axis 0 are called, or None.
+
+    Attributes:
+        box: the values that it may take.
     """
 
     shape: Shape
@@ -48,6 +50,7 @@ class Input(Frozen):
     name: str = "input"
     bias: float | Floats = 0.0
     features: tuple[str, ...] | None = None
+    box: Box = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         shape = counts(self.name, "shape", self.shape, len(tuple(self.shape)), 1)
@@ -59,7 +62,7 @@ class Input(Frozen):
             self._check_broadcasts(side, value)
             object.__setattr__(self, side, value)
         try:
-            self.box
+            object.__setattr__(self, "box", _box(self.shape, self.low, self.high))
         except EmptyRangeError as error:
             raise error.at_layer(self.name) from None
         for side in ("scale", "bias"):
@@ -81,19 +84,6 @@ class Input(Frozen):
                 shape=value.shape,
                 expected=self.shape,
             )
-
-    @cached_property
-    def box(self) -> Box:
-        """The values that the input may take."""
-        axes = len(self.shape)
-        sides = (
-            np.broadcast_to(side, self.shape) if side.ndim not in (0, axes) else side
-            for side in (self.low, self.high)
-        )
-        low, high = np.broadcast_arrays(
-            *(side.reshape((1,) * axes) if side.ndim == 0 else side for side in sides)
-        )
-        return Box(self.shape, Ranges(low, high))
 
     def quantize(self, x: ArrayLike) -> Integers:
         """Return the codes of float samples `x` [batch, *shape], int64, clipped to the range.
@@ -151,6 +141,17 @@ class Input(Frozen):
                 low=each.low,
                 high=each.high,
             )
+
+
+def _box(shape: Shape, low: Integers, high: Integers) -> Box:
+    axes = len(shape)
+    sides = (
+        np.broadcast_to(side, shape) if side.ndim not in (0, axes) else side for side in (low, high)
+    )
+    ends = np.broadcast_arrays(
+        *(side.reshape((1,) * axes) if side.ndim == 0 else side for side in sides)
+    )
+    return Box(shape, Ranges(*ends))
 
 
 @dataclass(frozen=True, eq=False)

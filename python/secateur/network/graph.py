@@ -133,7 +133,16 @@ class Network(Frozen):
             try:
                 values = operation.evaluate(*(alive[s] for s in operation.sources))
             except AccumulatorOverflowError as error:
-                raise error.at_layer(operation.name) from None
+                sample, channel, *_ = error.index  # type: ignore[attr-defined]
+                raise AccumulatorOverflowError(
+                    f"layer {operation.name!r}, channel {channel}: sample {sample} comes to "
+                    f"{error.high}, which 64 bits do not hold",  # type: ignore[attr-defined]
+                    layer=operation.name,
+                    channel=channel,
+                    low=error.low,  # type: ignore[attr-defined]
+                    high=error.high,  # type: ignore[attr-defined]
+                    index=error.index,  # type: ignore[attr-defined]
+                ) from None
             for source in set(operation.sources):
                 if last[source] == operation.name:
                     del alive[source]

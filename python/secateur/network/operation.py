@@ -88,10 +88,8 @@ class Operation(Frozen, ABC):
 
     name: str
 
-    @property
-    @abstractmethod
-    def sources(self) -> tuple[str, ...]:
-        """Names of the operations, or of the input, that it reads."""
+    #: Names of the operations, or of the input, that it reads.
+    sources: tuple[str, ...]
 
     @abstractmethod
     def reading_from(self, sources: tuple[str, ...]) -> Operation:
@@ -188,7 +186,7 @@ class SingleSource(Operation):
     source: str
 
     @property
-    def sources(self) -> tuple[str, ...]:
+    def sources(self) -> tuple[str, ...]:  # type: ignore[override]
         """The one name that it reads."""
         return (self.source,)
 

@@ -135,7 +135,7 @@ class Concat(Operation):
     kind: ClassVar[str] = "concat"
 
     name: str
-    sources: tuple[str, ...]  # type: ignore[assignment]
+    sources: tuple[str, ...]
     axis: int = 0
 
     def __post_init__(self) -> None:

@@ -86,9 +86,10 @@ def load(path: str | os.PathLike[str]) -> Network:
         FileVersionError: a later version of this library wrote it.
         OSError: the file cannot be read.
     """
+    numpy_io = _safetensors()
     content = Path(path).read_bytes()
     with ENVELOPE.reading(path):
-        header, tensors = _read(content)
+        header, tensors = _read(content, numpy_io)
         ENVELOPE.open(header, path)
         if header.pop("sha256", None) != _hash(header, tensors):
             raise ENVELOPE.refused(path, "does not match its hash: it was altered or damaged")
@@ -118,9 +119,9 @@ def _safetensors() -> Any:
     return safetensors.numpy
 
 
-def _read(content: bytes) -> tuple[Any, Tensors]:
+def _read(content: bytes, numpy_io: Any) -> tuple[Any, Tensors]:
     """Return header and arrays of a file's bytes, whatever they are."""
-    tensors = _safetensors().load(content)
+    tensors = numpy_io.load(content)
     # The library reads metadata from named files only; the layout is 8 bytes of
     # little-endian length, then that much JSON.
     length = int.from_bytes(content[:8], "little")
@@ -167,7 +168,9 @@ def _encode(value: Any, where: str, tensors: Tensors) -> Any:
             operation=type(value).__qualname__,
         )
     encoded = {
-        f.name: _encode(getattr(value, f.name), f"{where}.{f.name}", tensors) for f in fields(value)
+        f.name: _encode(getattr(value, f.name), f"{where}.{f.name}", tensors)
+        for f in fields(value)
+        if f.init
     }
     return {"$kind": _NAMES[type(value)], **encoded}
 

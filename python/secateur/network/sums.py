@@ -31,7 +31,7 @@ class Add(Operation):
     accumulates: ClassVar[bool] = True
 
     name: str
-    sources: tuple[str, ...]  # type: ignore[assignment]
+    sources: tuple[str, ...]
     bias: Integers | None = None
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secateur.analysis import analyze
 from secateur.narrowing import drop_dead_channels, fold_constants
 from secateur.network import Network
 
@@ -35,6 +36,6 @@ def shrink(network: Network) -> Network:
         array([ True])
     """
     # A removed channel can make what it read useless in turn.
-    while (smaller := drop_dead_channels(fold_constants(network))) is not network:
+    while (smaller := drop_dead_channels(analyze(fold_constants(analyze(network))))) is not network:
         network = smaller
     return network
