@@ -205,5 +205,5 @@ def _up_to(network: Network, name: str) -> Network:
             needed.update(operation.sources)
             operations.append(operation)
     one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
-    output = Output(name, one, zero, one, zero)
+    output = Output(name, one, zero, one.astype(np.float64), zero.astype(np.float64))
     return Network(network.input, tuple(reversed(operations)), output)

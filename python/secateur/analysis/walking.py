@@ -12,7 +12,7 @@ import numpy as np
 from secateur.analysis.attaining import inputs_attaining
 from secateur.analysis.reports import NodeRange, RangeReport
 from secateur.errors import AccumulatorOverflowError, NetworkError, ShapeError
-from secateur.network import Box, Network, Operation
+from secateur.network import Box, End, Integers, Network, Operation
 from secateur.network.operation import ENDS, per_channel
 from secateur.network.rearranging import Rearrangement
 from secateur.ranges import Ranges
@@ -72,7 +72,9 @@ def analyze(
         )
     }
     elements = np.arange(prod(source.shape)).reshape(source.shape)
-    report = RangeReport(network, nodes, {source.name: elements} if free else {})
+    boxes = {source.name: elements} if free else {}
+    witnesses: dict[tuple[str, int, End], Integers] = {}
+    report = RangeReport(network, nodes, boxes, witnesses)
     seconds = _ENOUGH if attain is True else float(attain)
     deadline = monotonic() + seconds
     for at, operation in enumerate(network.operations):
@@ -81,10 +83,13 @@ def analyze(
         if known is None and (known := by_rule(operation, sources)) is not None:
             known = _fitted(operation.name, network.shapes[operation.name], known)
         node = nodes[operation.name] = _node(operation, sources, report, known)
+        origin = boxes.get(operation.sources[0])
+        if known is None and origin is not None and isinstance(operation, Rearrangement):
+            boxes[operation.name] = operation.move(origin)
         if seconds and not node.attained.all():
             share = (deadline - monotonic()) / (len(network.operations) - at)
             for (channel, end), x in inputs_attaining(report, node.name, share).items():
-                report.witnesses[node.name, channel, end] = x
+                witnesses[node.name, channel, end] = x
                 node.attained[channel, ENDS.index(end)] = True
     return report
 
@@ -92,24 +97,20 @@ def analyze(
 def _node(
     operation: Operation, sources: Sequence[NodeRange], report: RangeReport, known: Ranges | None
 ) -> NodeRange:
-    """Return the range of one operation, and add it to the boxes where it is one."""
+    """Return the range of one operation."""
     shape = report.network.shapes[operation.name]
-    origin = report.boxes.get(operation.sources[0]) if len(sources) == 1 else None
+    free = len(sources) == 1 and operation.sources[0] in report.boxes
     if known is None:
         try:
             ranges = operation.ranges(*sources)
         except AccumulatorOverflowError as error:
             raise error.at_layer(operation.name) from None
         own = Box(shape, ranges)
-        attained = operation.attained(
-            own, sources, [s.attained for s in sources], origin is not None
-        )
-        if origin is not None and isinstance(operation, Rearrangement):
-            report.boxes[operation.name] = operation.move(origin)  # type: ignore[index]
+        attained = operation.attained(own, sources, [s.attained for s in sources], free).copy()
     else:
         # What is given may be wider than what comes of the sources.
         ranges, attained = known, np.zeros((shape[0], len(ENDS)), np.bool_)
-    return NodeRange(shape, ranges, operation.name, operation.kind, attained.copy())
+    return NodeRange(shape, ranges, operation.name, operation.kind, attained)
 
 
 def _given(

@@ -35,7 +35,7 @@ def divide_common_factors(report: RangeReport) -> Network:
             network, ranges = undone
             divided = layer.codes // factor.reshape(-1, *(1,) * (layer.codes.ndim - 1))
             network = network.with_operations(
-                replace(layer, codes=divided.astype(layer.codes.dtype), bias=quotient)  # type: ignore[type-var]
+                replace(layer, codes=divided.astype(layer.codes.dtype), bias=quotient)
             )
     return network
 

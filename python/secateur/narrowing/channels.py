@@ -25,7 +25,7 @@ def fold_constants(report: RangeReport) -> Network:
         folded = np.where(layer.columns(constant), layer.codes, 0)
         if not folded.any():
             continue
-        constants = replace(layer, codes=folded)  # type: ignore[type-var]
+        constants = replace(layer, codes=folded)
         try:
             moved = layer.shifted(constants.constant(np.where(constant, value, 0)))
         except AccumulatorOverflowError:

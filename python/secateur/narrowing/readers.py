@@ -26,6 +26,23 @@ def undone_by_readers(
 ) -> tuple[Network, Mapping[str, Ranges]] | None:
     """Return `network` for a node `name` that yields v′ where it yielded factor · v′ + offset.
 
+    The arguments and the result are those of `moved_by_readers`; None also where the change
+    would make a node wider.
+    """
+    moved = moved_by_readers(network, ranges, name, factor, offset)
+    if moved is None or any(
+        _bits(moved[1][node]) > _bits(before) for node, before in ranges.items()
+    ):
+        # A concat of this node, moved to start at zero, and of another, still negative.
+        return None
+    return moved
+
+
+def moved_by_readers(
+    network: Network, ranges: Mapping[str, Ranges], name: str, factor: Integers, offset: Integers
+) -> tuple[Network, Mapping[str, Ranges]] | None:
+    """Return `network` for a node `name` that yields v′ where it yielded factor · v′ + offset.
+
     The node itself is as it was: the caller changes it. The network returned is then equal
     to the one given, on every input.
 
@@ -38,8 +55,7 @@ def undone_by_readers(
 
     Returns:
         The network with the readers changed, and the ranges of its nodes; or None where a
-        reader cannot undo the change, where the change would make a node wider, or where
-        int64 would not hold what undoes it.
+        reader cannot undo the change, or int64 would not hold what undoes it.
     """
     changes = {name: Change.per_channel(factor, offset, network.shapes[name])}
     try:
@@ -50,9 +66,6 @@ def undone_by_readers(
             output = replace(output, factor=new[0], offset=new[1])
         changed = {node: change.of(ranges[node]) for node, change in changes.items()}
     except (CannotUndoError, AccumulatorOverflowError):
-        return None
-    if any(_bits(new) > _bits(ranges[node]) for node, new in changed.items()):
-        # A concat of this node, moved to start at zero, and of another, still negative.
         return None
     return replace(network, operations=operations, output=output), {**ranges, **changed}
 

@@ -66,9 +66,9 @@ class Input(Frozen):
         except EmptyRangeError as error:
             raise error.at_layer(self.name) from None
         for side in ("scale", "bias"):
-            value = arrays.floats(self.name, side, getattr(self, side), positive=side == "scale")
-            self._check_broadcasts(side, value)
-            object.__setattr__(self, side, value if value.ndim else float(value))
+            number = arrays.floats(self.name, side, getattr(self, side), positive=side == "scale")
+            self._check_broadcasts(side, number)
+            object.__setattr__(self, side, number if number.ndim else float(number))
         if self.features is not None:
             object.__setattr__(self, "features", tuple(self.features))
             if len(self.features) != self.shape[0]:

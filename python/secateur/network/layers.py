@@ -30,13 +30,16 @@ from secateur.network.windows import Padding, counts, pads, positions, windows
 from secateur.ranges import Ranges
 
 
+@dataclass(frozen=True, eq=False)
 class Layer(SingleSource):
     """An affine operation: codes · x + bias, one accumulator per output channel."""
 
-    accumulates = True
+    accumulates: ClassVar[bool] = True
 
+    name: str
+    source: str
     codes: NDArray[Any]
-    bias: Integers | None
+    bias: Integers | None = None
 
     def _check(self, axes: range) -> None:
         codes = arrays.codes(self.name, self.codes)
@@ -90,10 +93,10 @@ class Layer(SingleSource):
 
     def reading(self, shape: Shape, sources: Sequence[Change]) -> tuple[Operation, Change | None]:
         extra = self.constant(sources[0].channel_offsets)
-        return replace(self, bias=with_offset(self.bias, extra)), None  # type: ignore[type-var]
+        return replace(self, bias=with_offset(self.bias, extra)), None
 
     def shifted(self, offset: Integers) -> Operation:
-        return replace(self, bias=with_offset(self.bias, offset))  # type: ignore[type-var]
+        return replace(self, bias=with_offset(self.bias, offset))
 
     def trails(self, source: int, origin: Integers, shapes: Sequence[Shape]) -> Iterator[Integers]:
         return iter(())
@@ -114,11 +117,6 @@ class Linear(Layer):
     """
 
     kind: ClassVar[str] = "linear"
-
-    name: str
-    source: str
-    codes: NDArray[Any]
-    bias: Integers | None = None
 
     def __post_init__(self) -> None:
         self._check(range(2, 3))
@@ -185,10 +183,6 @@ class Conv(Layer):
 
     kind: ClassVar[str] = "conv"
 
-    name: str
-    source: str
-    codes: NDArray[Any]
-    bias: Integers | None = None
     stride: tuple[int, ...] = ()
     padding: Padding = ()
     dilation: tuple[int, ...] = ()
@@ -239,7 +233,7 @@ class Conv(Layer):
         axes = split.ndim
         order = (1, 0, *range(3, 3 + len(places)), 2, *range(3 + len(places), axes))
         rows = split.transpose(order).reshape(self.groups, -1, self.codes[0].size)
-        weights = self.codes.reshape(self.groups, -1, self.codes[0].size).astype(kind)
+        weights: NDArray[Any] = self.codes.reshape(self.groups, -1, self.codes[0].size).astype(kind)
         sums = rows @ weights.transpose(0, 2, 1)
         split = sums.reshape(self.groups, batch, *places, -1)
         joined = np.moveaxis(split, (0, -1), (1, 2)).reshape(batch, -1, *places)
@@ -299,7 +293,8 @@ class Conv(Layer):
         under = windows(elements, self.kernel, self.stride, self.padding, self.dilation, fill=-1)
         group = channel * self.groups // len(self.codes)
         inputs = slice(group * self.codes.shape[1], (group + 1) * self.codes.shape[1])
-        at = under[0, inputs][(slice(None), *place)]
+        tap = (slice(None), *place)
+        at = under[0, inputs][tap]
         signs = np.zeros(int(np.prod(source.shape)), np.int64)
         codes = np.sign(self.codes[channel]).astype(np.int64)
         signs[at[at >= 0]] = codes[at >= 0] * (1 if end == "high" else -1)

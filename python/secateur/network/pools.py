@@ -144,7 +144,7 @@ class SumPool(Pool):
         if np.any(self.padding) and offset.any():
             # A window at the border sums fewer offsets than one inside.
             raise CannotUndoError
-        summed = exact.multiply(offset, np.int64(prod(self.kernel)))
+        summed = exact.multiply(offset, np.array(prod(self.kernel)))
         return self, Change.per_channel(factor, summed, shape)
 
 

@@ -87,6 +87,10 @@ def load(path: str | os.PathLike[str]) -> Network:
         OSError: the file cannot be read.
     """
     numpy_io = _safetensors()
+    if Path(path).is_dir():
+        circuit = any(Path(path).glob("*/manifest.json"))
+        saved = " that holds a saved circuit; Circuit.load(directory) reads it" * circuit
+        raise ENVELOPE.refused(path, f"is a directory{saved}")
     content = Path(path).read_bytes()
     with ENVELOPE.reading(path):
         header, tensors = _read(content, numpy_io)
@@ -142,7 +146,7 @@ def _hash(value: Any, tensors: Tensors) -> str:
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         digest.update(_canonical([name, little.dtype.str, list(array.shape)]).encode())
         if little.size:
-            digest.update(memoryview(little).cast("B"))
+            digest.update(little.data.cast("B"))
     return digest.hexdigest()
 
 

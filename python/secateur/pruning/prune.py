@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from secateur.analysis import analyze
+from secateur.analysis import RangeReport, analyze
 from secateur.network import Box, Conv, Layer, Network, Operation
-from secateur.pruning.apply import Strategy, apply_strategy
+from secateur.pruning.apply import Strategies, apply_strategy
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.problem import (
     Floats,
@@ -33,7 +33,7 @@ from secateur.ranges import Ranges
 
 def prune(
     network: Network,
-    strategy: Strategy,
+    strategy: Strategies,
     /,
     *,
     samples: ArrayLike | None = None,
@@ -44,11 +44,11 @@ def prune(
 
     Args:
         network: what to prune.
-        strategy: a name, a `StrategySpec`, or a chain: a sequence of these, each alone or in a
-            pair with a mapping of its options.
+        strategy: a strategy, its name, or a chain: a sequence of these, where a name may stand
+            in a pair with a mapping of its options.
         samples: integer codes [batch, *input.shape], for strategies that look at activations.
         seed: of the strategy's random generator.
-        options: those of a single strategy.
+        options: those of a single name.
 
     Raises:
         DtypeError, ShapeError, InputRangeError: samples that the network does not take.
@@ -92,18 +92,25 @@ def problem_of(
     Raises:
         DtypeError, ShapeError, InputRangeError: samples that the network does not take.
     """
-    nodes = analyze(network, given=_whatever_is_removed)
+    report = analyze(network, given=_whatever_is_removed)
     activate = None
     if samples is not None:
         codes = np.asarray(samples)
         network.input.check(codes)
         activate = partial(_activations, network, codes)
     return PruningProblem(
-        tuple(layer_of(operation, nodes[operation.source]) for operation in network.layers),
+        tuple(layer_of(operation, report[operation.source]) for operation in network.layers),
         couplings_of(network),
         seed,
         activate,
+        fixed=fixed_of(report),
     )
+
+
+def fixed_of(report: RangeReport) -> Mapping[str, Ranges]:
+    """Return the ranges of the accumulators that are no layers', [channels] each."""
+    layers = {layer.name for layer in report.network.layers}
+    return {node.name: node.channels for node in report.accumulators if node.name not in layers}
 
 
 def _activations(network: Network, samples: Any) -> Mapping[str, Floats]:
@@ -115,7 +122,7 @@ def _whatever_is_removed(operation: Operation, sources: Sequence[Box]) -> Ranges
     """Return the range of a layer that no mask over its codes leaves; others follow from it."""
     if not isinstance(operation, Layer):
         return None
-    return operation.ranges(*(replace(s, ranges=s.ranges.union(0)) for s in sources))
+    return operation.ranges(*(Box(s.shape, s.ranges.union(0)) for s in sources))
 
 
 def layer_of(operation: Layer, source: Box) -> PrunableLayer:
