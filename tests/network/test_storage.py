@@ -13,7 +13,7 @@ from hypothesis import given
 from networks import EXAMPLES, Builder, example, inputs, networks
 from secateur.errors import FileFormatError, FileVersionError, NetworkError
 from secateur.narrowing import narrow
-from secateur.network import Transpose, storage, tables
+from secateur.network import Layer, Transpose, storage, tables
 from secateur.network.arrays import Frozen
 from secateur.network.storage import fingerprint, load, save
 
@@ -87,6 +87,7 @@ class TestRoundTrip:
     def test_every_operation_and_step_has_a_name_in_files(self):
         known = set(storage._KINDS.values())
         kinds = [kind for kind in subclasses(Frozen) if dataclasses.is_dataclass(kind)]
+        kinds.remove(Layer)  # what Linear and Conv have in common
         assert len(kinds) >= 15
         assert set(kinds) <= known
 
