@@ -78,7 +78,7 @@ def partial_sums(
     The bias is one of the terms, and the empty sum counts: `[min(b, 0) + Σ min(0, wᵢxᵢ),
     max(b, 0) + Σ max(0, wᵢxᵢ)]`, each term at its own extreme. This is the width that integer
     hardware needs whose adders must not wrap on the way. Arguments, results and errors are those
-    of `linear`.
+    of `linear`: Ranges `[out]`, or `[masks, out]` for a batch of masks.
 
     >>> import numpy as np
     >>> partial_sums(np.array([[1, -2, 3]], dtype=np.int8), 1, 15, bias=[100])
@@ -97,8 +97,19 @@ def prefix_sums(
     """Range of every partial sum of a linear layer that adds its inputs from first to last.
 
     The hull over the prefixes: the bias alone, the bias and the first product, and so on; permute
-    the columns of `weight` for another order. Both ends are attained by some prefix and input.
-    Arguments and errors are those of `linear`, with one mask `[out, in]`. Returns Ranges `[out]`.
+    the columns of `weight` for another order. This is the width of a single adder that takes one
+    product after the other, never wider than `partial_sums`.
+
+    Args:
+        weight, low, high, bias: as in `linear`.
+        mask: bool, `[out, in]`, True keeps a weight.
+
+    Returns:
+        Ranges `[out]`. Both ends are attained by some prefix and input.
+
+    Raises:
+        DtypeError, ShapeError, EmptyRangeError: as in `linear`.
+        AccumulatorOverflowError: a prefix that does not fit int64, even where the whole sum does.
 
     >>> import numpy as np
     >>> prefix_sums(np.array([[3, -2, 1]], dtype=np.int8), 0, 10)
@@ -153,8 +164,8 @@ def conv(
     >>> conv(ones, 1, 15, input_shape=(1, 8, 8), padding=1)  # four taps in the corners
     Ranges(low=array([4]), high=array([135]))
     """
-    shape = tuple(_count(size, "input_shape", 0) for size in input_shape)
-    axes = len(shape) - 1
+    shape = [_count(size, "input_shape", 0) for size in _listed(input_shape, "input_shape")]
+    axes = max(len(shape) - 1, 0)
     geometry = (
         shape,
         _per_axis(stride, axes, "stride"),
@@ -225,14 +236,18 @@ def profile_network(
     >>> [high.tolist() for _, high in profile_network(layers, [3, 0], [0, 0], [9, 9], [0, 1, 2])]
     [[[27], [27], [18]], [[27, 36], [27, 0], [27, 0]]]
     """
-    if not len(weights) == len(lows) == len(highs):
+    layers, least, most = (
+        _listed(values, argument)
+        for values, argument in ((weights, "weights"), (lows, "lows"), (highs, "highs"))
+    )
+    if not len(layers) == len(least) == len(most):
         raise ShapeError(
-            f"there are {len(weights)} weights, {len(lows)} lows and {len(highs)} highs",
+            f"there are {len(layers)} weights, {len(least)} lows and {len(most)} highs",
             argument="lows and highs",
-            shape=(len(lows), len(highs)),
-            expected=len(weights),
+            shape=(len(least), len(most)),
+            expected=len(layers),
         )
-    return _native.profile_network(list(weights), order, list(lows), list(highs), counts)
+    return _native.profile_network(layers, order, least, most, counts)
 
 
 def table_ranges(
@@ -260,10 +275,7 @@ def table_ranges(
     >>> table_ranges(np.array([5, -1, 3, 2]), low=[-1, 0], high=[1, 1], start=-2)
     Ranges(low=array([-1,  2]), high=array([3, 3]))
     """
-    entries = np.asarray(tables)
-    rows = entries[None] if entries.ndim == 1 else entries
-    lows, highs = np.atleast_1d(low), np.atleast_1d(high)
-    return trusted(*_native.table_ranges(rows, lows, highs, np.atleast_1d(start)))
+    return trusted(*_native.table_ranges(tables, low, high, start))
 
 
 class RangeTracker:
@@ -272,8 +284,10 @@ class RangeTracker:
     Every change, every question about one channel and every step back takes constant time,
     whatever the size of the layer: made for strategies that remove weights one by one.
 
-    Arguments and errors are those of `linear`; the weights are copied. Indices that the layer
-    does not have raise `IndexRangeError`.
+    Arguments and errors are those of `linear`, with one mask `[out, in]`; the weights are copied.
+    Indices that the layer does not have raise `IndexRangeError`, values that are no integers of
+    64 bits `DtypeError`. Ranges on the way may exceed int64; `AccumulatorOverflowError` comes
+    only where they are asked for.
 
     >>> import numpy as np
     >>> tracker = RangeTracker(np.array([[1, -2, 3]], dtype=np.int8), 0, 15)
@@ -401,7 +415,7 @@ def select(
     array([[ True,  True, False, False]])
     """
     exact, signed = _choice("method", method, _METHODS), _choice("budget", budget, _BUDGETS)
-    weights = np.asarray(saliency, dtype=np.float64)
+    weights = _floats(saliency, "saliency")
     return _native.select(codes, weights, low, high, bits, exact, signed, bias, mask)
 
 
@@ -424,16 +438,35 @@ def selection_gap(
     those of `select`, which also names the errors. Returns float64 `[out]`, at least 0 for masks
     that fit, up to rounding.
 
+    Raises:
+        DtypeError: a mask that is not boolean.
+        ShapeError: a mask of another shape than the codes'; and what `select` raises.
+
     >>> import numpy as np
     >>> problem = np.array([[3, -2, 2]], dtype=np.int8), np.array([[5.0, 3.0, 3.0]]), 0, 3
     >>> selection_gap(select(*problem, bits=3, method="greedy"), *problem, bits=3)
     array([0.5])
     """
-    weights = np.asarray(saliency, dtype=np.float64)
+    weights = _floats(saliency, "saliency")
     signed = _choice("budget", budget, _BUDGETS)
-    most = _native.fractional_bounds(codes, weights, low, high, bits, signed, bias, mask)
-    kept = np.where(np.asarray(chosen, dtype=np.bool_), weights, 0.0).sum(axis=1)
-    return np.asarray(most - kept)
+    problem = low, high, bits, signed, bias, mask
+    most, unit = _native.fractional_bounds(codes, weights, *problem), 1.0
+    if not np.isfinite(most).all():
+        # The sum exceeds float64, which the gap need not do.
+        unit = 2.0**64
+        most = _native.fractional_bounds(codes, weights / unit, *problem)
+    kept = _array(chosen, "chosen", "bool")
+    if kept.dtype != np.bool_:
+        raise _dtype_error(kept.dtype, "chosen", "bool")
+    if kept.shape != weights.shape:
+        raise ShapeError(
+            f"chosen has shape {kept.shape}, but saliency has shape {weights.shape}",
+            argument="chosen",
+            shape=kept.shape,
+            expected=weights.shape,
+        )
+    gap = most - np.where(kept, weights / unit, 0.0).sum(axis=1)
+    return np.asarray(gap * unit)
 
 
 def fit_scales(
@@ -483,27 +516,27 @@ def fit_scales(
     >>> scales.round(1)  # 15 // 3 units: at 0.3 they would go to two weights
     array([0.5])
     """
-    weights = np.asarray(weight, dtype=np.float64)
-    starts = np.asarray(start, dtype=np.float64)
-    return _native.fit_scales(weights, starts, low, high, bits, codes, mask)
+    weights, starts = _floats(weight, "weight"), _floats(start, "start")
+    pair = _listed(codes, "codes")
+    if len(pair) != 2:
+        raise ArgumentError(
+            f"codes is {codes!r}, but it must be the least and the greatest code",
+            argument="codes",
+            value=codes,
+            expected="two integers",
+        )
+    return _native.fit_scales(weights, starts, low, high, bits, (pair[0], pair[1]), mask)
 
 
 def set_num_threads(threads: int | None) -> None:
     """Makes later calls use at most that many threads; None stands for one per processor.
 
-    Small calls run on the calling thread whatever the number. Raises `ArgumentError` outside
-    1 to 1024.
+    Small calls run on the calling thread whatever the number. Raises `DtypeError` for what is no
+    integer, `ArgumentError` outside 1 to 1024.
 
     >>> set_num_threads(None)
     """
-    if threads is not None and not 1 <= threads <= 1024:
-        raise ArgumentError(
-            f"threads is {threads}, but it must lie in 1 to 1024 or be None",
-            argument="threads",
-            value=threads,
-            expected="1 to 1024, or None",
-        )
-    _native.set_num_threads(threads or 0)
+    _native.set_num_threads(0 if threads is None else _count(threads, "threads", 1, 1024))
 
 
 def num_threads() -> int:
@@ -531,29 +564,54 @@ def _choice(argument: str, value: Any, choices: dict[str, bool]) -> bool:
         ) from None
 
 
-def _count(value: Any, argument: str, least: int) -> int:
+def _count(value: Any, argument: str, least: int, most: int = 2**63 - 1) -> int:
     try:
         number = index(value)
     except TypeError:
-        raise DtypeError(
-            f"{argument} is {value!r}, expected an integer",
-            argument=argument,
-            dtype=type(value).__name__,
-            expected="an integer",
-        ) from None
-    if not least <= number < 2**63:
+        raise _dtype_error(type(value).__name__, argument, "an integer") from None
+    if not least <= number <= most:
         raise ArgumentError(
-            f"{argument} is {number}, but it must be at least {least}",
+            f"{argument} is {number}, but it must lie in {least} to {most}",
             argument=argument,
             value=number,
-            expected=f"at least {least}",
+            expected=f"{least} to {most}",
         )
     return number
 
 
+def _dtype_error(dtype: Any, argument: str, expected: str) -> DtypeError:
+    return DtypeError(
+        f"{argument} is of type {dtype}, expected {expected}",
+        argument=argument,
+        dtype=str(dtype),
+        expected=expected,
+    )
+
+
+def _listed(values: Any, argument: str) -> list[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        raise _dtype_error(type(values).__name__, argument, "a sequence") from None
+
+
+def _array(values: Any, argument: str, expected: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except Exception as error:  # whatever an object's own conversion raises
+        raise _dtype_error(type(values).__name__, argument, expected) from error
+
+
+def _floats(values: Any, argument: str) -> npt.NDArray[np.float64]:
+    array = _array(values, argument, "real numbers")
+    if array.dtype.kind not in "biuf":
+        raise _dtype_error(array.dtype, argument, "real numbers")
+    return array.astype(np.float64, copy=False)
+
+
 def _each(value: Any, axes: int, argument: str) -> list[Any]:
     """One value for each spatial axis: `value` itself, or its elements."""
-    if not isinstance(value, (Sequence, np.ndarray)):
+    if not isinstance(value, Sequence) and not (isinstance(value, np.ndarray) and value.ndim):
         return [value] * axes
     if len(value) != axes:
         raise ShapeError(

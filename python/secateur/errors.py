@@ -328,6 +328,12 @@ class ForeignKeysError(SecateurError, ValueError):
     facts = ("expected", "found")
 
 
+class RoundingError(SecateurError, ValueError):
+    """Low bits that cannot be dropped: some entries of a table, `entries`, would become one."""
+
+    facts = ("layer", "bits", "most", "channel", "entries")
+
+
 class BackendError(SecateurError, RuntimeError):
     """A backend refused a circuit that fits its widths; `reason` is what it said."""
 

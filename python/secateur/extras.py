@@ -11,6 +11,7 @@ from secateur.errors import MissingExtraError
 _EXTRAS = {
     "brevitas": "torch",
     "click": "cli",
+    "filelock": "sweep",
     "matplotlib": "plot",
     "pandas": "sweep",
     "pyarrow": "sweep",

@@ -259,6 +259,10 @@ class Ranges:
         )
         return trusted(low, high)
 
+    def intersection(self, other: Ranges) -> Ranges:
+        """The intervals that lie in these and in `other`; `EmptyRangeError` where none does."""
+        return Ranges(np.maximum(self.low, other.low), np.minimum(self.high, other.high))
+
     def hull(self) -> Range:
         """The smallest interval that holds all of them; `ShapeError` where there are none."""
         return self.hull_over(range(self.low.ndim))[()]

@@ -68,12 +68,12 @@ def test_convolution_pads_each_side_as_told():
     assert layer.evaluate(np.array([[[1, 2, 3]]])).tolist() == [[[0, 1, 3, 5]]]
 
 
-def test_lookup_rounds_then_scales_then_shifts_then_looks_up():
+def test_lookup_drops_bits_then_scales_then_shifts_then_looks_up():
     lookup = Lookup(
         "act", "fc", IDENTITY, factor=np.array([2]), offset=np.array([1]), rounding_bits=2
     )
     v = np.array([[-3, -2, -1, 1, 2, 5, 6]])
-    assert lookup.evaluate(v).tolist() == [[-7, 1, 1, 1, 9, 9, 17]]
+    assert lookup.evaluate(v).tolist() == [[-7, -7, -7, 1, 1, 9, 9]]
 
 
 def test_pools_add_and_choose_within_windows():

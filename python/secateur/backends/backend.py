@@ -80,9 +80,9 @@ class Backend(Protocol):
         """Trace a convolution of `x` [1, channels, height, width]."""
 
     def round_bits(self, x: Any, bits: int, width: int) -> Any:
-        """Return `x`, of `width` bits, with its lowest `bits` rounded off, or `x` itself.
+        """Return `x`, of `width` bits, with its lowest `bits` dropped, or `x` itself.
 
-        Whatever is cheaper: the table that follows rounds what it looks up in any case.
+        Whatever is cheaper: the table that follows drops them in any case.
         """
 
     def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:

@@ -159,9 +159,8 @@ class Lowered:
         keys = _keys(int(low.min()), int(high.max()))
         if lookup.rounding_bits:
             source = self.backend.round_bits(source, lookup.rounding_bits, _width(keys))
-            half = 1 << (lookup.rounding_bits - 1)
             low, high = (
-                extreme(v, (v + half) >> lookup.rounding_bits << lookup.rounding_bits)
+                extreme(v, v >> lookup.rounding_bits << lookup.rounding_bits)
                 for extreme, v in ((np.minimum, low), (np.maximum, high))
             )
             keys = _keys(int(low.min()), int(high.max()))

@@ -8,16 +8,26 @@ from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
 from secateur.narrowing.report import Narrowing, Size, Step, explain, narrow
+from secateur.narrowing.rounding import (
+    Rounding,
+    harmless_roundings,
+    round_by_price,
+    round_harmlessly,
+)
 
 __all__ = [
     "Narrowing",
+    "Rounding",
     "Size",
     "Step",
     "divide_common_factors",
     "drop_dead_channels",
     "explain",
     "fold_constants",
+    "harmless_roundings",
     "narrow",
+    "round_by_price",
+    "round_harmlessly",
     "shift_to_zero",
     "skip_identities",
 ]

@@ -89,6 +89,23 @@ def undone_by_readers(
 ) -> tuple[Network, Mapping[str, Ranges]] | None:
     """Return `network` for a node `name` that yields v′ where it yielded factor · v′ + offset.
 
+    The arguments and the result are those of `moved_by_readers`; None also where the change
+    would make a node wider.
+    """
+    moved = moved_by_readers(network, ranges, name, factor, offset)
+    if moved is None or any(
+        circuit_bits(moved[1][node]) > circuit_bits(before) for node, before in ranges.items()
+    ):
+        # A concat of this node, moved to start at zero, and of another, still negative.
+        return None
+    return moved
+
+
+def moved_by_readers(
+    network: Network, ranges: Mapping[str, Ranges], name: str, factor: Integers, offset: Integers
+) -> tuple[Network, Mapping[str, Ranges]] | None:
+    """Return `network` for a node `name` that yields v′ where it yielded factor · v′ + offset.
+
     The node itself is as it was: the caller changes it. The network returned is then equal
     to the one given, on every input.
 
@@ -101,7 +118,7 @@ def undone_by_readers(
 
     Returns:
         The network with the readers changed, and the ranges of its nodes; or None where a
-        reader cannot undo the change or where the change would make a node wider.
+        reader cannot undo the change.
     """
     changes = {name: Change.per_channel(factor, offset, network.shapes[name])}
     operations: list[Operation] = []
@@ -123,9 +140,6 @@ def undone_by_readers(
     except _CannotUndoError:
         return None
     changed = {node: change.of(ranges[node]) for node, change in changes.items()}
-    if any(circuit_bits(new) > circuit_bits(ranges[node]) for node, new in changed.items()):
-        # A concat of this node, moved to start at zero, and of another, still negative.
-        return None
     return replace(network, operations=tuple(operations), output=output), {**ranges, **changed}
 
 

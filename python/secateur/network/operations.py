@@ -207,8 +207,8 @@ class Lookup:
         table: the rule; per channel or one for all.
         factor: int64 [channels] or [1].
         offset: int64 [channels] or [1].
-        rounding_bits: how many of v's lowest bits are rounded off before the table:
-            v becomes ⌊(v + 2^(r−1)) / 2^r⌋ · 2^r, the arithmetic of `round_bit_pattern`.
+        rounding_bits: how many of v's lowest bits are dropped before the table: v becomes
+            ⌊v / 2^r⌋ · 2^r, so that nothing is ever rounded up past the top of the width.
     """
 
     name: str
@@ -228,8 +228,7 @@ class Lookup:
     def evaluate(self, source: Integers) -> Integers:
         v = source
         if self.rounding_bits:
-            half = 1 << (self.rounding_bits - 1)
-            v = (v + half) >> self.rounding_bits << self.rounding_bits
+            v = v >> self.rounding_bits << self.rounding_bits
         if self.factor is not None:
             v = v * _along_channels(self.factor, v)
         if self.offset is not None:

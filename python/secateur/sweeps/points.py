@@ -78,14 +78,9 @@ def plain(point: Point) -> Plain:
     return {_name(name, point): _plain(value, name, point) for name, value in fields.items()}
 
 
-def identity(content: Plain, provenance: Mapping[str, str]) -> str:
-    """Return 32 hex digits that stand for a point and the code that it depends on.
-
-    Args:
-        content: the point, as `plain` gives it; its seed is one of its fields.
-        provenance: distribution → version of what the result depends on.
-    """
-    text = json.dumps([content, dict(provenance)], sort_keys=True, allow_nan=False)
+def identity(content: Plain) -> str:
+    """Return 32 hex digits that stand for a point, as `plain` gives it, its seed included."""
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::code::{BLOCK, Code};
 use crate::inputs::{InputRanges, Prepared};
-use crate::linear::{Sum, row_range, sums_fit};
+use crate::linear::{row_range, sums_fit};
 use crate::ranges::Wide;
 use crate::{Error, Ranges, Result, threads};
 
@@ -369,13 +369,12 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
                 channel,
             });
             for (value, pattern) in values.iter_mut().zip(&self.patterns) {
-                let (mut low, mut high) = (0_i128, 0_i128);
+                let mut range = Wide::default();
                 for &tap in pattern {
-                    low = low.saturating_add(taps[tap as usize].low);
-                    high = high.saturating_add(taps[tap as usize].high);
+                    range += taps[tap as usize];
                 }
                 let bias = self.bias(channel);
-                *value = Wide { low, high }.narrow(bias, bias, channel)?;
+                *value = range.narrow(bias, bias, channel)?;
             }
             Ok(())
         };
@@ -434,10 +433,7 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
                 *high = high.wrapping_add(w.wrapping_mul(for_high));
             }
         }
-        let wide = |(low, high): (i64, i64)| Wide {
-            low: i128::from(low),
-            high: i128::from(high),
-        };
+        let wide = |(low, high): (i64, i64)| Wide::new(low.into(), high.into());
         low.into_iter().zip(high).map(wide).collect()
     }
 
@@ -445,21 +441,14 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
     fn wide_tap_sums(&self, row: &[T], mask: Option<&[u8]>, first: usize) -> Vec<Wide> {
         (0..self.taps)
             .map(|tap| {
-                let (mut low, mut high) = (Sum::default(), Sum::default());
+                let mut range = Wide::default();
                 for c in 0..self.channels {
                     let at = c * self.taps + tap;
                     if mask.is_none_or(|mask| mask[at] != 0) {
-                        let (l, h) = self.conv.inputs.at(first + c);
-                        let w = i128::from(row[at].value());
-                        let (a, b) = (w * i128::from(l), w * i128::from(h));
-                        low.add(a.min(b));
-                        high.add(a.max(b));
+                        range.add_product(row[at].value(), self.conv.inputs.at(first + c));
                     }
                 }
-                Wide {
-                    low: low.clamped(),
-                    high: high.clamped(),
-                }
+                range
             })
             .collect()
     }

@@ -1,5 +1,7 @@
 //! What can go wrong, with the facts that a message needs.
 
+use crate::Integer;
+
 /// The result of every fallible call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -26,7 +28,7 @@ pub enum Error {
         /// Its upper end.
         high: i64,
     },
-    /// An accumulator that 64 bits cannot hold. Numbers are clamped to 128 bits.
+    /// An accumulator that 64 bits cannot hold.
     #[error(
         "channel {channel} reaches [{low}, {high}], which does not fit 64 bits; \
          use smaller codes or input ranges, or split the layer"
@@ -35,9 +37,9 @@ pub enum Error {
         /// The first such output channel.
         channel: usize,
         /// Its exact lower end.
-        low: i128,
+        low: Integer,
         /// Its exact upper end.
-        high: i128,
+        high: Integer,
     },
     /// A bit width outside what is permitted.
     #[error("bits must lie in {lowest} to {highest}, got {bits}{}", at_channel(*channel))]

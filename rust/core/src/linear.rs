@@ -224,10 +224,7 @@ impl<T: Code> Job<'_, T> {
 #[inline(always)]
 fn from_dots(centre: i64, spread: i64) -> Wide {
     let (centre, spread) = (i128::from(centre), i128::from(spread));
-    Wide {
-        low: (centre - spread) / 2,
-        high: (centre + spread) / 2,
-    }
+    Wide::new((centre - spread) / 2, (centre + spread) / 2)
 }
 
 /// A call that must be inlined to be compiled for the instruction set at hand; closures are not.
@@ -267,10 +264,7 @@ pub(crate) fn row_range<T: Code>(
             if small.contains(&positive) && small.contains(&negative) {
                 // Products below 2¹²⁶, their sums below 2¹²⁷.
                 let (l, h) = (i128::from(*low), i128::from(*high));
-                return Wide {
-                    low: l * positive + h * negative,
-                    high: h * positive + l * negative,
-                };
+                return Wide::new(l * positive + h * negative, h * positive + l * negative);
             }
             let (low, high) = (std::iter::repeat(low), std::iter::repeat(high));
             wide_range(row, mask, low.zip(high))
@@ -311,10 +305,7 @@ pub(crate) fn row_range<T: Code>(
                 sums.0 += lowest;
                 sums.1 += highest;
             }
-            Wide {
-                low: i128::from(sums.0),
-                high: i128::from(sums.1),
-            }
+            Wide::new(sums.0.into(), sums.1.into())
         }
     }
 }
@@ -347,46 +338,11 @@ fn wide_range<'a, T: Code>(
     mask: Option<&[u8]>,
     inputs: impl Iterator<Item = (&'a i64, &'a i64)>,
 ) -> Wide {
-    let (mut low, mut high) = (Sum::default(), Sum::default());
+    let mut range = Wide::default();
     for (at, (w, (&l, &h))) in row.iter().zip(inputs).enumerate() {
-        if mask.is_some_and(|mask| mask[at] == 0) {
-            continue;
-        }
-        let w = i128::from(w.value());
-        let (a, b) = (w * i128::from(l), w * i128::from(h));
-        low.add(a.min(b));
-        high.add(a.max(b));
-    }
-    Wide {
-        low: low.clamped(),
-        high: high.clamped(),
-    }
-}
-
-/// A sum of 128-bit terms that cannot wrap: upper and lower halves are summed apart.
-#[derive(Default)]
-pub(crate) struct Sum {
-    upper: i128,
-    lower: u128,
-}
-
-impl Sum {
-    /// Terms are counted by a `usize`, so neither half reaches 2¹²⁷.
-    pub fn add(&mut self, term: i128) {
-        self.upper += term >> 64;
-        self.lower += u128::from(term as u64);
-    }
-
-    /// The sum where it fits 128 bits, the nearer end of them otherwise.
-    pub fn clamped(&self) -> i128 {
-        let upper = self.upper + (self.lower >> 64) as i128;
-        let lower = i128::from(self.lower as u64);
-        if upper > i128::from(i64::MAX) {
-            i128::MAX
-        } else if upper < i128::from(i64::MIN) {
-            i128::MIN
-        } else {
-            (upper << 64) + lower
+        if mask.is_none_or(|mask| mask[at] != 0) {
+            range.add_product(w.value(), (l, h));
         }
     }
+    range
 }

@@ -5,6 +5,7 @@ use ndarray::{ArrayView1, ArrayView2};
 use crate::code::Code;
 use crate::inputs::InputRanges;
 use crate::linear::sums_fit;
+use crate::ranges::Wide;
 use crate::{Error, Ranges, Result};
 
 /// Hull over every prefix: the bias alone, the bias and the first product, and so on.
@@ -54,11 +55,7 @@ pub fn prefix_sums<T: Code>(
         let (low, high) = if proved {
             hull(start, terms)
         } else {
-            let (low, high) = wide_hull(start, terms);
-            match (i64::try_from(low), i64::try_from(high)) {
-                (Ok(low), Ok(high)) => (low, high),
-                _ => return Err(Error::Overflow { channel, low, high }),
-            }
+            wide_hull(start, terms).narrow(0, 0, channel)?
         };
         (ranges.low[channel], ranges.high[channel]) = (low, high);
     }
@@ -79,17 +76,14 @@ fn hull(start: i64, terms: impl Iterator<Item = (i64, i64, i64)>) -> (i64, i64) 
     (least, most)
 }
 
-/// The hull in 128 bits. A sum that saturates lies beyond 64 bits and makes the hull do so too.
-fn wide_hull(start: i64, terms: impl Iterator<Item = (i64, i64, i64)>) -> (i128, i128) {
-    let start = i128::from(start);
-    let (mut low, mut high) = (start, start);
-    let (mut least, mut most) = (start, start);
+/// The hull where nothing is known about magnitudes.
+fn wide_hull(start: i64, terms: impl Iterator<Item = (i64, i64, i64)>) -> Wide {
+    let mut range = Wide::new(start.into(), start.into());
+    let mut hull = range;
     for (w, l, h) in terms {
-        let (a, b) = (i128::from(w) * i128::from(l), i128::from(w) * i128::from(h));
-        low = low.saturating_add(a.min(b));
-        high = high.saturating_add(a.max(b));
-        least = least.min(low);
-        most = most.max(high);
+        range.add_product(w, (l, h));
+        hull.low = hull.low.min(range.low);
+        hull.high = hull.high.max(range.high);
     }
-    (least, most)
+    hull
 }

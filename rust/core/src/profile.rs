@@ -1,13 +1,12 @@
 //! Ranges after the first k removals of a given order, for every k asked, in one pass.
 
-use std::ops::{Add, Mul, SubAssign};
-
 use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
 use rayon::prelude::*;
 
 use crate::code::Code;
 use crate::inputs::{Form, InputRanges};
 use crate::linear::{linear, sums_fit};
+use crate::ranges::Wide;
 use crate::{Error, Ranges, Result, threads};
 
 /// A position in an order of removal.
@@ -62,9 +61,25 @@ pub fn profile<T: Code>(
             other => return other,
         }
     }
-    let full = linear(weight, inputs, bias, None)?;
     let order = read_counts(order, counts, weight.len())?;
-    pass(weight, order, inputs, &full, counts, largest(bias))
+    check(weight.dim(), inputs, bias)?;
+    pass(weight, order, inputs, bias, counts)
+}
+
+fn check(
+    (outputs, width): (usize, usize),
+    inputs: &InputRanges,
+    bias: Option<ArrayView1<'_, i64>>,
+) -> Result<()> {
+    inputs.check_len(width)?;
+    match bias {
+        Some(bias) if bias.len() != outputs => Err(Error::Shape {
+            argument: "bias",
+            shape: vec![bias.len()],
+            expected: format!("the weight has {outputs} output channels"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A block of rows this large, with what belongs to it, stays in the caches near the processor.
@@ -93,26 +108,15 @@ pub fn profile_shares<T: Code>(
     inputs: &InputRanges,
     bias: Option<ArrayView1<'_, i64>>,
 ) -> Result<Ranges> {
-    let full = linear(weight, inputs, bias, None)?;
     let (outputs, width) = weight.dim();
+    check((outputs, width), inputs, bias)?;
     let rows = block_rows(width);
-    let largest_bias = largest(bias);
     let block = |(index, share): (usize, &Share)| {
         let (start, end) = (index * rows, ((index + 1) * rows).min(outputs));
-        let full = Ranges {
-            low: full.low[start..end].to_vec(),
-            high: full.high[start..end].to_vec(),
-        };
-        let part = weight.slice_axis(Axis(0), Slice::from(start..end));
-        pass(
-            part,
-            &share.order,
-            inputs,
-            &full,
-            &share.counts,
-            largest_bias,
-        )
-        .map_err(|error| match error {
+        let rows = Slice::from(start..end);
+        let bias = bias.map(|bias| bias.slice_axis_move(Axis(0), rows));
+        let part = weight.slice_axis(Axis(0), rows);
+        pass(part, &share.order, inputs, bias, &share.counts).map_err(|error| match error {
             Error::Overflow { channel, low, high } => Error::Overflow {
                 channel: channel + start,
                 low,
@@ -147,28 +151,33 @@ pub fn profile_shares<T: Code>(
     Ok(result)
 }
 
-fn largest(bias: Option<ArrayView1<'_, i64>>) -> u64 {
-    bias.map_or(0, |bias| {
-        bias.iter().fold(0, |m, b| b.unsigned_abs().max(m))
-    })
-}
-
-/// One pass over an order, in the narrowest integers that are proved to do.
+/// One pass over an order, in 64 bits where these are proved to do.
 fn pass<T: Code, P: Position>(
     weight: ArrayView2<'_, T>,
     order: &[P],
     inputs: &InputRanges,
-    full: &Ranges,
+    bias: Option<ArrayView1<'_, i64>>,
     counts: &[i64],
-    largest_bias: u64,
 ) -> Result<Ranges> {
     let terms = weight.ncols().saturating_add(1);
     let input = inputs.largest().max(1);
-    if largest_bias <= T::LARGEST && sums_fit(terms, T::LARGEST, input) {
-        run::<T, P, i64>(weight, order, inputs, full, counts)
-    } else {
-        run::<T, P, i128>(weight, order, inputs, full, counts)
+    let biases = bias.iter().flatten();
+    // The bias counts as one more term: a weight no larger than any, at an input of one.
+    let narrow = biases.clone().all(|b| b.unsigned_abs() <= T::LARGEST);
+    if narrow && sums_fit(terms, T::LARGEST, input) {
+        let full = linear(weight, inputs, bias, None)?;
+        let ends = full.low.into_iter().zip(full.high).collect();
+        return run::<T, P, (i64, i64)>(weight, order, inputs, ends, counts);
     }
+    let rows = weight.outer_iter().enumerate().map(|(channel, row)| {
+        let start = bias.map_or(0, |bias| bias[channel]);
+        let mut range = Wide::new(start.into(), start.into());
+        for (input, w) in row.iter().enumerate() {
+            range.add_product(w.value(), inputs.at(input));
+        }
+        range
+    });
+    run::<T, P, Wide>(weight, order, inputs, rows.collect(), counts)
 }
 
 /// The part of the order that the counts ask for, once those are found in order.
@@ -197,50 +206,50 @@ fn read_counts<'a, P>(order: &'a [P], counts: &[i64], weights: usize) -> Result<
     Ok(&order[..before as usize])
 }
 
-trait Number: Copy + From<i64> + Add<Output = Self> + Mul<Output = Self> + SubAssign {
-    fn narrow(self) -> Option<i64>;
-    fn wide(self) -> i128;
+/// The range of a channel while its weights are removed one by one.
+trait Ends: Copy {
+    /// Takes away the term of a weight whose input lies in `range`.
+    fn take(&mut self, w: i64, range: (i64, i64));
+
+    fn narrow(self, channel: usize) -> Result<(i64, i64)>;
 }
 
-impl Number for i64 {
+impl Ends for (i64, i64) {
     #[inline(always)]
-    fn narrow(self) -> Option<i64> {
-        Some(self)
+    fn take(&mut self, w: i64, (l, h): (i64, i64)) {
+        // Without a branch: one that waits for a weight from memory makes the next ones wait.
+        let (p, n) = (w.max(0), w.min(0));
+        self.0 -= p * l + n * h;
+        self.1 -= p * h + n * l;
     }
 
-    fn wide(self) -> i128 {
-        i128::from(self)
-    }
-}
-
-impl Number for i128 {
-    fn narrow(self) -> Option<i64> {
-        self.try_into().ok()
-    }
-
-    fn wide(self) -> i128 {
-        self
+    #[inline(always)]
+    fn narrow(self, _channel: usize) -> Result<(i64, i64)> {
+        Ok(self)
     }
 }
 
-/// The pass itself. `N` holds the range of any subset of the terms: by proof for `i64`; for
-/// `i128` since the full range fits 64 bits, and what is left of it in terms of at most 2¹²⁶ is
-/// checked by the additions of this build.
-fn run<T: Code, P: Position, N: Number>(
+impl Ends for Wide {
+    #[inline(always)]
+    fn take(&mut self, w: i64, range: (i64, i64)) {
+        self.take_product(w, range);
+    }
+
+    fn narrow(self, channel: usize) -> Result<(i64, i64)> {
+        self.narrow(0, 0, channel)
+    }
+}
+
+/// The pass itself. `E` holds the range of any subset of the terms: 64 bits by the caller's proof.
+fn run<T: Code, P: Position, E: Ends>(
     weight: ArrayView2<'_, T>,
     order: &[P],
     inputs: &InputRanges,
-    full: &Ranges,
+    mut ends: Vec<E>,
     counts: &[i64],
 ) -> Result<Ranges> {
     let (outputs, width) = weight.dim();
     let size = weight.len();
-    let mut ends: Vec<(N, N)> = full
-        .low
-        .iter()
-        .zip(&full.high)
-        .map(|(&low, &high)| (N::from(low), N::from(high)))
-        .collect();
     let mut result = Ranges {
         low: Vec::with_capacity(counts.len() * outputs),
         high: Vec::with_capacity(counts.len() * outputs),
@@ -276,32 +285,17 @@ fn run<T: Code, P: Position, N: Number>(
                 Some(flat) => flat[index],
                 None => weight[[row, column]],
             };
-            let (l, h) = match &inputs.0 {
+            let range = match &inputs.0 {
                 Form::One { low, high } => (*low, *high),
                 Form::Each { low, high } => (low[column], high[column]),
             };
-            // Without a branch: one that waits for a weight from memory makes the next ones wait.
-            let (p, n) = (N::from(w.value().max(0)), N::from(w.value().min(0)));
-            let (l, h) = (N::from(l), N::from(h));
-            let (low, high) = &mut ends[row];
-            *low -= p * l + n * h;
-            *high -= p * h + n * l;
+            ends[row].take(w.value(), range);
         }
         done = count as usize;
-        for (channel, &(low, high)) in ends.iter().enumerate() {
-            match (low.narrow(), high.narrow()) {
-                (Some(low), Some(high)) => {
-                    result.low.push(low);
-                    result.high.push(high);
-                }
-                _ => {
-                    return Err(Error::Overflow {
-                        channel,
-                        low: low.wide(),
-                        high: high.wide(),
-                    });
-                }
-            }
+        for (channel, ends) in ends.iter().enumerate() {
+            let (low, high) = ends.narrow(channel)?;
+            result.low.push(low);
+            result.high.push(high);
         }
     }
     Ok(result)

@@ -1,6 +1,8 @@
 //! Closed integer intervals, one per channel.
 
-use crate::{Error, Result};
+use std::ops::AddAssign;
+
+use crate::{Error, Integer, Result};
 
 /// `[low, high]` of every channel, in the channels' order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,22 +23,68 @@ impl Ranges {
     }
 }
 
-/// Both ends of one accumulator, wide enough for every sum of fewer than 2⁶² 64-bit terms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Both ends of one accumulator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wide {
-    pub low: i128,
-    pub high: i128,
+    pub low: Integer,
+    pub high: Integer,
 }
 
 impl Wide {
-    /// The range with the ends of the bias added, as 64-bit ends.
+    /// Both ends from 128 bits.
     #[inline(always)]
-    pub fn narrow(self, bias_low: i64, bias_high: i64, channel: usize) -> Result<(i64, i64)> {
-        let low = self.low.saturating_add(i128::from(bias_low));
-        let high = self.high.saturating_add(i128::from(bias_high));
-        match (i64::try_from(low), i64::try_from(high)) {
-            (Ok(low), Ok(high)) => Ok((low, high)),
-            _ => Err(Error::Overflow { channel, low, high }),
+    pub fn new(low: i128, high: i128) -> Self {
+        Self {
+            low: low.into(),
+            high: high.into(),
         }
     }
+
+    /// Adds `w·x` for `x` in `[low, high]`.
+    #[inline(always)]
+    pub fn add_product(&mut self, w: i64, (low, high): (i64, i64)) {
+        let (least, most) = product(w, low, high);
+        self.low += least;
+        self.high += most;
+    }
+
+    /// Takes away what [`Self::add_product`] adds.
+    #[inline(always)]
+    pub fn take_product(&mut self, w: i64, (low, high): (i64, i64)) {
+        let (least, most) = product(w, low, high);
+        self.low -= least;
+        self.high -= most;
+    }
+
+    /// The range with the ends of the bias added, as 64-bit ends.
+    #[inline(always)]
+    pub fn narrow(mut self, bias_low: i64, bias_high: i64, channel: usize) -> Result<(i64, i64)> {
+        self.low += i128::from(bias_low);
+        self.high += i128::from(bias_high);
+        match (self.low.narrow(), self.high.narrow()) {
+            (Some(low), Some(high)) => Ok((low, high)),
+            _ => Err(Error::Overflow {
+                channel,
+                low: self.low,
+                high: self.high,
+            }),
+        }
+    }
+}
+
+impl AddAssign for Wide {
+    #[inline(always)]
+    fn add_assign(&mut self, other: Self) {
+        self.low += other.low;
+        self.high += other.high;
+    }
+}
+
+/// Least and greatest `w·x`: without a branch, since one that waits for a weight from memory
+/// makes the next ones wait. One factor of each sum is zero.
+#[inline(always)]
+fn product(w: i64, low: i64, high: i64) -> (i128, i128) {
+    let (p, n) = (i128::from(w.max(0)), i128::from(w.min(0)));
+    let (l, h) = (i128::from(low), i128::from(high));
+    (p * l + n * h, p * h + n * l)
 }

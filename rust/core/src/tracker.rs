@@ -4,6 +4,7 @@ use ndarray::{ArrayView1, ArrayView2};
 
 use crate::code::Code;
 use crate::inputs::InputRanges;
+use crate::ranges::Wide;
 use crate::{Error, Ranges, Result};
 
 /// Weights, what is left of them, and the ranges of their channels. Every change and every
@@ -17,7 +18,7 @@ pub struct RangeTracker {
     inputs: InputRanges,
     bias: Vec<i64>,
     /// Ends without the bias, as if every channel were kept.
-    ends: Vec<(i128, i128)>,
+    ends: Vec<Wide>,
     channel_kept: Vec<bool>,
     log: Vec<Change>,
 }
@@ -30,7 +31,7 @@ enum Change {
         at: usize,
         value: i64,
         kept: bool,
-        ends: (i128, i128),
+        ends: Wide,
     },
     Channel {
         channel: usize,
@@ -74,7 +75,7 @@ impl RangeTracker {
             kept: vec![true; outputs * width],
             inputs,
             bias: bias.map_or_else(|| vec![0; outputs], |bias| bias.to_vec()),
-            ends: vec![(0, 0); outputs],
+            ends: vec![Wide::default(); outputs],
             channel_kept: vec![true; outputs],
             log: Vec::new(),
         };
@@ -85,7 +86,8 @@ impl RangeTracker {
             for input in 0..width {
                 let at = channel * width + input;
                 if tracker.kept[at] {
-                    tracker.ends[channel] = tracker.ends_with(channel, at)?;
+                    let range = tracker.inputs.at(input);
+                    tracker.ends[channel].add_product(tracker.weights[at], range);
                 }
             }
         }
@@ -104,13 +106,13 @@ impl RangeTracker {
     }
 
     fn range_at(&self, channel: usize) -> Result<(i64, i64)> {
-        let (low, high) = if self.channel_kept[channel] {
+        let range = if self.channel_kept[channel] {
             self.ends[channel]
         } else {
-            (0, 0)
+            Wide::default()
         };
         let bias = self.bias[channel];
-        crate::ranges::Wide { low, high }.narrow(bias, bias, channel)
+        range.narrow(bias, bias, channel)
     }
 
     /// The ranges of all channels.
@@ -138,19 +140,22 @@ impl RangeTracker {
     /// Removes one weight; nothing where it is gone already.
     pub fn remove(&mut self, channel: i64, input: i64) -> Result<()> {
         let (channel, at) = self.place(channel, input)?;
-        self.change(channel, at, self.weights[at], false)
+        self.change(channel, at, self.weights[at], false);
+        Ok(())
     }
 
     /// Puts one weight back with its value; nothing where it is there.
     pub fn restore(&mut self, channel: i64, input: i64) -> Result<()> {
         let (channel, at) = self.place(channel, input)?;
-        self.change(channel, at, self.weights[at], true)
+        self.change(channel, at, self.weights[at], true);
+        Ok(())
     }
 
     /// Gives one weight a value, and puts it back where it was removed.
     pub fn set(&mut self, channel: i64, input: i64, value: i64) -> Result<()> {
         let (channel, at) = self.place(channel, input)?;
-        self.change(channel, at, value, true)
+        self.change(channel, at, value, true);
+        Ok(())
     }
 
     /// Removes a whole output channel; its weights come back as they are with the channel.
@@ -193,84 +198,32 @@ impl RangeTracker {
         undone
     }
 
-    /// What the weight at `at` adds to either end.
-    fn share(&self, at: usize) -> (i128, i128) {
-        let (low, high) = self.inputs.at(at % self.width);
-        let w = i128::from(self.weights[at]);
-        let (a, b) = (w * i128::from(low), w * i128::from(high));
-        (a.min(b), a.max(b))
-    }
-
-    /// The ends of `channel` with the weight at `at` counted once more, where 128 bits hold them.
-    fn ends_with(&self, channel: usize, at: usize) -> Result<(i128, i128)> {
-        let ((low, high), (l, h)) = (self.ends[channel], self.share(at));
-        match (low.checked_add(l), high.checked_add(h)) {
-            (Some(low), Some(high)) => Ok((low, high)),
-            _ => Err(Error::Overflow {
-                channel,
-                low: low.saturating_add(l),
-                high: high.saturating_add(h),
-            }),
-        }
-    }
-
-    /// The ends of `channel` without the weight at `at`, where 128 bits hold them.
-    fn ends_without(&self, channel: usize, at: usize) -> Result<(i128, i128)> {
-        let (low, high) = self.ends[channel];
-        if !self.kept[at] {
-            return Ok((low, high));
-        }
-        let (l, h) = self.share(at);
-        match (low.checked_sub(l), high.checked_sub(h)) {
-            (Some(low), Some(high)) => Ok((low, high)),
-            _ => Err(Error::Overflow {
-                channel,
-                low: low.saturating_sub(l),
-                high: high.saturating_sub(h),
-            }),
-        }
-    }
-
     fn place(&self, channel: i64, input: i64) -> Result<(usize, usize)> {
         let channel = index("channel", channel, self.outputs)?;
         let input = index("input", input, self.width)?;
         Ok((channel, channel * self.width + input))
     }
 
-    fn change(&mut self, channel: usize, at: usize, value: i64, kept: bool) -> Result<()> {
+    fn change(&mut self, channel: usize, at: usize, value: i64, kept: bool) {
         let before = (self.weights[at], self.kept[at]);
         if before == (value, kept) {
             self.log.push(Change::Nothing);
-            return Ok(());
+            return;
         }
-        let ends = self.ends[channel];
-        let changed = self.ends_without(channel, at).and_then(|without| {
-            self.ends[channel] = without;
-            (self.weights[at], self.kept[at]) = (value, kept);
-            if kept {
-                self.ends_with(channel, at)
-            } else {
-                Ok(without)
-            }
+        self.log.push(Change::Weight {
+            at,
+            value: before.0,
+            kept: before.1,
+            ends: self.ends[channel],
         });
-        let (value, kept) = before;
-        match changed {
-            Ok(changed) => {
-                self.ends[channel] = changed;
-                self.log.push(Change::Weight {
-                    at,
-                    value,
-                    kept,
-                    ends,
-                });
-                Ok(())
-            }
-            Err(error) => {
-                (self.weights[at], self.kept[at]) = before;
-                self.ends[channel] = ends;
-                Err(error)
-            }
+        let range = self.inputs.at(at % self.width);
+        if before.1 {
+            self.ends[channel].take_product(before.0, range);
         }
+        if kept {
+            self.ends[channel].add_product(value, range);
+        }
+        (self.weights[at], self.kept[at]) = (value, kept);
     }
 
     fn change_channel(&mut self, channel: i64, kept: bool) -> Result<()> {

@@ -4,7 +4,7 @@ use numpy::ndarray::{ArrayViewD, IxDyn};
 use numpy::{
     Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
 };
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::exceptions::{PyException, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use secateur_core::InputRanges;
 
@@ -49,14 +49,24 @@ macro_rules! with_codes {
 }
 
 /// `value` as an array that can be viewed: aligned and in the machine's byte order.
-fn array<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>> {
+fn array<'py>(
+    value: &Bound<'py, PyAny>,
+    argument: &str,
+    expected: &str,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = value.py();
     let array = match value.cast::<PyUntypedArray>() {
         Ok(array) => array.clone(),
-        Err(_) => py
-            .import("numpy")?
-            .call_method1("asarray", (value,))?
-            .cast_into::<PyUntypedArray>()?,
+        Err(_) => match py.import("numpy")?.call_method1("asarray", (value,)) {
+            Ok(array) => array.cast_into::<PyUntypedArray>()?,
+            // Ragged lists, for one, make no array.
+            Err(cause) if cause.is_instance_of::<PyException>(py) => {
+                let error = type_error(value, argument, expected);
+                error.set_cause(py, Some(cause));
+                return Err(error);
+            }
+            Err(interrupt) => return Err(interrupt),
+        },
     };
     let dtype = array.dtype();
     let itemsize = array.getattr("itemsize")?.extract::<usize>()?;
@@ -73,14 +83,29 @@ fn array<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyUntypedArray>>
     Ok(array)
 }
 
-fn dtype_error(value: &Bound<'_, PyUntypedArray>, argument: &str, expected: &str) -> PyErr {
-    let dtype = value.dtype().to_string();
+fn dtype_error(py: Python<'_>, dtype: &str, argument: &str, expected: &str) -> PyErr {
     let message = format!("{argument} has dtype {dtype}, expected {expected}");
-    exception(value.py(), "DtypeError", message, |facts| {
+    exception(py, "DtypeError", message, |facts| {
         facts.set_item("argument", argument)?;
         facts.set_item("dtype", dtype)?;
         facts.set_item("expected", expected)
     })
+}
+
+/// The same for what is no array.
+fn type_error(value: &Bound<'_, PyAny>, argument: &str, expected: &str) -> PyErr {
+    let build = |name: String| {
+        let message = format!("{argument} is of type {name}, expected {expected}");
+        exception(value.py(), "DtypeError", message, |facts| {
+            facts.set_item("argument", argument)?;
+            facts.set_item("dtype", name)?;
+            facts.set_item("expected", expected)
+        })
+    };
+    value
+        .get_type()
+        .name()
+        .map_or_else(|error| error, |name| build(name.to_string()))
 }
 
 /// A shape error that the core would not see, since it knows the number of axes by type.
@@ -100,12 +125,15 @@ pub fn shape_error(
     )
 }
 
+const CODES: &str = "int8, int16, int32, int64 or uint8 codes";
+const INTEGERS: &str = "integers that fit int64";
+
 /// Weights, of whatever type and shape.
 pub fn codes<'py>(value: &Bound<'py, PyAny>, argument: &str) -> PyResult<Codes<'py>> {
     if let Ok(bytes) = value.cast::<PyArrayDyn<i8>>() {
         return Ok(Codes::I8(bytes.readonly()));
     }
-    let array = array(value)?;
+    let array = array(value, argument, CODES)?;
     let any = array.as_any();
     if let Ok(array) = any.cast::<PyArrayDyn<i8>>() {
         return Ok(Codes::I8(array.readonly()));
@@ -122,11 +150,8 @@ pub fn codes<'py>(value: &Bound<'py, PyAny>, argument: &str) -> PyResult<Codes<'
     if let Ok(array) = any.cast::<PyArrayDyn<u8>>() {
         return Ok(Codes::U8(array.readonly()));
     }
-    Err(dtype_error(
-        &array,
-        argument,
-        "int8, int16, int32, int64 or uint8 codes",
-    ))
+    let dtype = array.dtype().to_string();
+    Err(dtype_error(value.py(), &dtype, argument, CODES))
 }
 
 /// An array of integers as 64-bit ones, viewed where it has that type already.
@@ -134,7 +159,7 @@ pub fn integers<'py>(
     value: &Bound<'py, PyAny>,
     argument: &str,
 ) -> PyResult<PyReadonlyArrayDyn<'py, i64>> {
-    let array = array(value)?;
+    let array = array(value, argument, INTEGERS)?;
     if let Ok(array) = array.as_any().cast::<PyArrayDyn<i64>>() {
         return Ok(array.readonly());
     }
@@ -143,10 +168,30 @@ pub fn integers<'py>(
     // An empty list arrives as an empty array of floats.
     let permitted = kind == 'i' || (kind == 'u' && size < 8) || array.len() == 0;
     if !permitted {
-        return Err(dtype_error(&array, argument, "integers that fit int64"));
+        let dtype = array.dtype().to_string();
+        return Err(dtype_error(value.py(), &dtype, argument, INTEGERS));
     }
     let wide = array.call_method1("astype", ("int64",))?;
     Ok(wide.cast_into::<PyArrayDyn<i64>>()?.readonly())
+}
+
+/// One integer that is no array.
+pub fn integer(value: &Bound<'_, PyAny>, argument: &str) -> PyResult<i64> {
+    let py = value.py();
+    value.extract::<i64>().map_err(|error| {
+        if error.is_instance_of::<PyOverflowError>(py) {
+            let message = format!("{argument} is {value}, which does not fit int64");
+            exception(py, "DtypeError", message, |facts| {
+                facts.set_item("argument", argument)?;
+                facts.set_item("dtype", "int")?;
+                facts.set_item("expected", INTEGERS)
+            })
+        } else if error.is_instance_of::<PyTypeError>(py) {
+            type_error(value, argument, "one integer")
+        } else {
+            error
+        }
+    })
 }
 
 /// One integer, or an array of them.
@@ -160,15 +205,8 @@ impl<'py> Integers<'py> {
         if value.cast::<PyUntypedArray>().is_err() {
             match value.extract::<i64>() {
                 Ok(one) => return Ok(Self::One(one)),
-                Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => {
-                    let message = format!("{argument} is {value}, which does not fit int64");
-                    return Err(exception(value.py(), "DtypeError", message, |facts| {
-                        facts.set_item("argument", argument)?;
-                        facts.set_item("expected", "integers that fit int64")
-                    }));
-                }
                 Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => {}
-                Err(error) => return Err(error),
+                Err(_) => return integer(value, argument).map(Self::One),
             }
         }
         let array = integers(value, argument)?;
@@ -224,19 +262,24 @@ pub fn exactly<'py, T: Element>(
     argument: &str,
     expected: &str,
 ) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
-    let array = array(value)?;
+    let array = array(value, argument, expected)?;
     match array.as_any().cast::<PyArrayDyn<T>>() {
         Ok(array) => Ok(array.readonly()),
-        Err(_) => Err(dtype_error(&array, argument, expected)),
+        Err(_) => {
+            let dtype = array.dtype().to_string();
+            Err(dtype_error(value.py(), &dtype, argument, expected))
+        }
     }
 }
 
 /// A boolean array as bytes: NumPy permits any byte in one, Rust's `bool` does not.
 pub fn mask<'py>(value: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, u8>> {
-    let array = array(value)?;
+    let expected = "bool (True keeps a weight)";
+    let array = array(value, "mask", expected)?;
     let kind: char = array.dtype().getattr("kind")?.extract()?;
     if kind != 'b' {
-        return Err(dtype_error(&array, "mask", "bool (True keeps a weight)"));
+        let dtype = array.dtype().to_string();
+        return Err(dtype_error(value.py(), &dtype, "mask", expected));
     }
     let bytes = array.call_method1("view", ("uint8",))?;
     Ok(bytes.cast_into::<PyArrayDyn<u8>>()?.readonly())

@@ -5,7 +5,7 @@ use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use secateur_core::{InputRanges, Ranges, Result, threads};
 
-use crate::arrays::{self, axes};
+use crate::arrays::{self, Integers, axes};
 use crate::errors::raise;
 use crate::with_codes;
 
@@ -112,9 +112,17 @@ pub fn table_ranges<'py>(
 ) -> PyResult<Ends<'py>> {
     let tables = arrays::codes(tables, "tables")?;
     let read = |value, argument| -> PyResult<Vec<i64>> {
-        let array = arrays::integers(value, argument)?;
-        let view = axes::<_, Ix1>(py, array.as_array(), argument, "[channels]")?;
-        Ok(view.to_vec())
+        let integers = Integers::read(value, argument)?;
+        if integers.shape().len() > 1 {
+            let expected = "it must be one integer or have shape [channels]".into();
+            return Err(arrays::shape_error(
+                py,
+                argument,
+                integers.shape(),
+                expected,
+            ));
+        }
+        Ok(integers.to_vec(1))
     };
     let indices = Ranges {
         low: read(low, "low")?,
@@ -122,6 +130,7 @@ pub fn table_ranges<'py>(
     };
     let start = read(start, "start")?;
     let ranges = with_codes!(&tables, view => {
+        let view = if view.ndim() == 1 { view.insert_axis(Axis(0)) } else { view };
         let view = axes::<_, Ix2>(py, view, "tables", "[entries] or [channels, entries]")?;
         py.detach(|| secateur_core::table_ranges(view, &indices, &start))
     });

@@ -1,8 +1,9 @@
 //! Core errors as exceptions of `secateur.errors`, facts included.
 
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use secateur_core::Error;
+use secateur_core::{Error, Integer};
 
 /// The exception of that class with that message and those facts.
 pub fn exception<'py>(
@@ -22,6 +23,12 @@ pub fn exception<'py>(
         Ok(value) => PyErr::from_value(value),
         Err(error) => error,
     }
+}
+
+/// The same integer in Python.
+fn integer(py: Python<'_>, value: Integer) -> PyResult<Bound<'_, PyAny>> {
+    let (upper, lower) = value.parts();
+    upper.into_bound_py_any(py)?.lshift(64)?.bitor(lower)
 }
 
 /// A core error as its exception.
@@ -48,8 +55,8 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
         Error::Overflow { channel, low, high } => {
             exception(py, "AccumulatorOverflowError", message, |facts| {
                 facts.set_item("channel", channel)?;
-                facts.set_item("low", low)?;
-                facts.set_item("high", high)
+                facts.set_item("low", integer(py, low)?)?;
+                facts.set_item("high", integer(py, high)?)
             })
         }
         Error::Bits {

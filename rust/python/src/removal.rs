@@ -2,6 +2,7 @@
 
 use numpy::ndarray::{Array2, Ix1, Ix2};
 use numpy::{IntoPyArray, PyArray2};
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -58,7 +59,7 @@ pub fn profile_network<'py>(
     let mut layers = Vec::with_capacity(weights.len());
     let mut sizes = Vec::new();
     for ((weight, low), high) in weights.iter().zip(&lows).zip(&highs) {
-        let weight = arrays::codes(weight, "weights")?;
+        let weight = arrays::codes(weight, &format!("weights[{}]", layers.len()))?;
         let shape: (usize, usize) = with_codes!(&weight, view => {
             axes::<_, Ix2>(py, view, "weights", "[out, in]")?.dim()
         });
@@ -158,38 +159,41 @@ impl RangeTracker {
     }
 
     /// Removes one weight.
-    fn remove(&mut self, py: Python<'_>, channel: i64, input: i64) -> PyResult<()> {
-        self.0
-            .remove(channel, input)
-            .map_err(|error| raise(py, error))
+    fn remove(&mut self, channel: &Bound<'_, PyAny>, input: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (at, place) = (self.channel(channel)?, self.input(input)?);
+        let done = self.0.remove(at, place);
+        done.map_err(|error| raise(channel.py(), error))
     }
 
     /// Puts one weight back.
-    fn restore(&mut self, py: Python<'_>, channel: i64, input: i64) -> PyResult<()> {
-        self.0
-            .restore(channel, input)
-            .map_err(|error| raise(py, error))
+    fn restore(&mut self, channel: &Bound<'_, PyAny>, input: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (at, place) = (self.channel(channel)?, self.input(input)?);
+        let done = self.0.restore(at, place);
+        done.map_err(|error| raise(channel.py(), error))
     }
 
     /// Gives one weight a value.
-    fn set(&mut self, py: Python<'_>, channel: i64, input: i64, value: i64) -> PyResult<()> {
-        self.0
-            .set(channel, input, value)
-            .map_err(|error| raise(py, error))
+    fn set(
+        &mut self,
+        channel: &Bound<'_, PyAny>,
+        input: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (at, place) = (self.channel(channel)?, self.input(input)?);
+        let done = self.0.set(at, place, arrays::integer(value, "value")?);
+        done.map_err(|error| raise(channel.py(), error))
     }
 
     /// Removes an output channel.
-    fn remove_channel(&mut self, py: Python<'_>, channel: i64) -> PyResult<()> {
-        self.0
-            .remove_channel(channel)
-            .map_err(|error| raise(py, error))
+    fn remove_channel(&mut self, channel: &Bound<'_, PyAny>) -> PyResult<()> {
+        let done = self.0.remove_channel(self.channel(channel)?);
+        done.map_err(|error| raise(channel.py(), error))
     }
 
     /// Puts an output channel back.
-    fn restore_channel(&mut self, py: Python<'_>, channel: i64) -> PyResult<()> {
-        self.0
-            .restore_channel(channel)
-            .map_err(|error| raise(py, error))
+    fn restore_channel(&mut self, channel: &Bound<'_, PyAny>) -> PyResult<()> {
+        let done = self.0.restore_channel(self.channel(channel)?);
+        done.map_err(|error| raise(channel.py(), error))
     }
 
     /// Takes back changes; says how many.
@@ -203,8 +207,9 @@ impl RangeTracker {
     }
 
     /// Low and high of one channel.
-    fn range(&self, py: Python<'_>, channel: i64) -> PyResult<(i64, i64)> {
-        self.0.range(channel).map_err(|error| raise(py, error))
+    fn range(&self, channel: &Bound<'_, PyAny>) -> PyResult<(i64, i64)> {
+        let range = self.0.range(self.channel(channel)?);
+        range.map_err(|error| raise(channel.py(), error))
     }
 
     /// Low and high of all channels.
@@ -221,6 +226,32 @@ impl RangeTracker {
     /// The codes, removed or not, `[out, in]`.
     fn weight<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i64>>> {
         matrix(py, self.0.shape(), self.0.weights().to_vec())
+    }
+}
+
+impl RangeTracker {
+    fn channel(&self, value: &Bound<'_, PyAny>) -> PyResult<i64> {
+        place(value, "channel", self.0.shape().0)
+    }
+
+    fn input(&self, value: &Bound<'_, PyAny>) -> PyResult<i64> {
+        place(value, "input", self.0.shape().1)
+    }
+}
+
+/// An index; one that 64 bits do not hold is out of range as well.
+fn place(value: &Bound<'_, PyAny>, argument: &str, size: usize) -> PyResult<i64> {
+    let py = value.py();
+    match value.extract::<i64>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
+            let message = format!("{argument} {value} is out of range: the layer has {size}");
+            Err(exception(py, "IndexRangeError", message, |facts| {
+                facts.set_item("argument", argument)?;
+                facts.set_item("index", value)?;
+                facts.set_item("size", size)
+            }))
+        }
+        _ => arrays::integer(value, argument),
     }
 }
 

@@ -18,8 +18,8 @@ pub fn fit_scales<'py>(
     start: &Bound<'py, PyAny>,
     low: &Bound<'py, PyAny>,
     high: &Bound<'py, PyAny>,
-    bits: i64,
-    codes: (i64, i64),
+    bits: &Bound<'py, PyAny>,
+    codes: (Bound<'py, PyAny>, Bound<'py, PyAny>),
     mask: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArray1<f64>>> {
     let weight = arrays::exactly::<f64>(weight, "weight", "float64")?;
@@ -30,8 +30,11 @@ pub fn fit_scales<'py>(
         weight: axes::<_, Ix2>(py, weight.as_array(), "weight", "[out, in]")?,
         start: axes::<_, Ix1>(py, start.as_array(), "start", "[out]")?,
         inputs: &inputs,
-        bits,
-        codes,
+        bits: arrays::integer(bits, "bits")?,
+        codes: (
+            arrays::integer(&codes.0, "codes")?,
+            arrays::integer(&codes.1, "codes")?,
+        ),
         mask: match &mask {
             Some(mask) => Some(axes::<_, Ix2>(py, mask.as_array(), "mask", "[out, in]")?),
             None => None,

@@ -34,7 +34,7 @@ class ConcreteNumpy:
         return connx.conv(x, weight, bias, **options)
 
     def round_bits(self, x: Any, bits: int, width: int) -> Any:
-        # Its round_bit_pattern is one more lookup at full width; the table rounds for free.
+        # Dropping bits is one more lookup at full width; the table drops them for free.
         return x
 
     def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:

@@ -84,7 +84,7 @@ class ConcretePython:
         return fhe.conv(x, weight, bias, **options)
 
     def round_bits(self, x: Any, bits: int, width: int) -> Any:
-        return fhe.round_bit_pattern(x, bits) if bits < width >= _ROUNDING_PAYS else x
+        return fhe.truncate_bit_pattern(x, bits) if bits < width >= _ROUNDING_PAYS else x
 
     def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
         # The package sets this up for the one thread that imported it; dask's workers trace

@@ -5,7 +5,7 @@ use super::double::{self, Double};
 use super::knapsack::{self, Knapsack, Weight};
 use super::scale::Scale;
 use super::{Budget, Method, Problem};
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Integer, Result};
 
 /// Knapsacks whose weights are disjoint; what is in none of them costs nothing or never fits.
 pub(super) struct Channel {
@@ -115,7 +115,7 @@ impl Channel {
             // Sums of any of them stay within 128 bits, or the channel is refused.
             if reach > 1 << 125 {
                 let far = i128::try_from(reach).unwrap_or(i128::MAX);
-                let (low, high) = (-far, far);
+                let (low, high) = (Integer::from(-far), Integer::from(far));
                 return Err(Error::Overflow { channel, low, high });
             }
             let scale = Scale::of(shares.iter().map(|share| share.saliency));

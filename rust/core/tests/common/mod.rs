@@ -6,18 +6,22 @@ use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn};
 use secateur_core::rounding::{Rounding, fit_scales};
 use secateur_core::select::{Budget, Method, Problem, fractional_bounds, select};
 use secateur_core::{
-    Code, Conv, Error, Geometry, InputRanges, RangeTracker, Ranges, Result, conv, conv_positions,
-    linear, partial_sums, prefix_sums, profile, table_ranges,
+    Code, Conv, Error, Geometry, InputRanges, Integer, RangeTracker, Ranges, Result, conv,
+    conv_positions, linear, partial_sums, prefix_sums, profile, table_ranges,
 };
 
 /// Numbers out of bytes; zeros when they run out.
-struct Bytes<'a>(&'a [u8]);
+struct Bytes<'a> {
+    data: &'a [u8],
+    /// Whether most numbers lie at the edges of a type.
+    wild: bool,
+}
 
 impl Bytes<'_> {
     fn byte(&mut self) -> u8 {
-        match self.0.split_first() {
+        match self.data.split_first() {
             Some((&first, rest)) => {
-                self.0 = rest;
+                self.data = rest;
                 first
             }
             None => 0,
@@ -40,9 +44,10 @@ impl Bytes<'_> {
             16_383,
             32_768,
         ];
+        let edge = if self.wild { 200 } else { 8 };
         match self.byte() {
-            0..=7 => edges[self.below(8)],
-            8..=31 => i64::from(self.byte() as i8) << self.below(56),
+            kind if kind < edge => edges[self.below(8)],
+            ..32 | 200..232 => i64::from(self.byte() as i8) << self.below(56),
             _ => i64::from(self.byte() as i8),
         }
     }
@@ -71,7 +76,7 @@ macro_rules! made {
 made!(i8, u8, i16, i32, i64);
 
 /// An integer of any size: `upper · 2³² + lower`, for sums of a few 128-bit terms.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Big {
     upper: i128,
     lower: i128,
@@ -94,10 +99,30 @@ impl Big {
         }
     }
 
-    fn narrow(self) -> Option<i64> {
-        let value = self.upper.checked_mul(1 << 32)?.checked_add(self.lower)?;
-        i64::try_from(value).ok()
+    fn wide(self) -> Option<i128> {
+        self.upper.checked_mul(1 << 32)?.checked_add(self.lower)
     }
+
+    fn narrow(self) -> Option<i64> {
+        i64::try_from(self.wide()?).ok()
+    }
+}
+
+impl From<Integer> for Big {
+    fn from(value: Integer) -> Self {
+        let (upper, lower) = value.parts();
+        Self {
+            upper: (upper << 32) + i128::from(lower >> 32),
+            lower: i128::from(lower & 0xffff_ffff),
+        }
+    }
+}
+
+/// Both ends of an accumulator.
+type Ends = (Big, Big);
+
+fn fits((low, high): &Ends) -> bool {
+    low.narrow().is_some() && high.narrow().is_some()
 }
 
 struct Layer<T> {
@@ -170,29 +195,30 @@ impl<T: Made> Layer<T> {
             .collect()
     }
 
-    fn range(&self, channel: usize, mask: Option<usize>) -> Option<(i64, i64)> {
+    fn range(&self, channel: usize, mask: Option<usize>) -> Ends {
         let start = Big::default().plus(self.start(channel));
-        let (low, high) = self
-            .terms(channel, mask)
-            .into_iter()
-            .fold((start, start), |(low, high), (l, h)| {
-                (low.plus(l), high.plus(h))
-            });
-        Some((low.narrow()?, high.narrow()?))
+        let terms = self.terms(channel, mask).into_iter();
+        terms.fold((start, start), |(low, high), (l, h)| {
+            (low.plus(l), high.plus(h))
+        })
     }
 }
 
-/// The result is the expected ranges, or an overflow of the first channel that has none.
-fn same(result: Result<Ranges>, expected: &[Option<(i64, i64)>], channels: usize) {
-    match expected.iter().position(Option::is_none) {
+/// The result is the expected ranges, or an overflow of the first that 64 bits do not hold.
+fn same(result: Result<Ranges>, expected: &[Ends], channels: usize) {
+    match expected.iter().position(|ends| !fits(ends)) {
         Some(first) => match result {
-            Err(Error::Overflow { channel, .. }) => assert_eq!(channel, first % channels),
+            Err(Error::Overflow { channel, low, high }) => {
+                assert_eq!(channel, first % channels);
+                assert_eq!((low.into(), high.into()), expected[first]);
+            }
             other => panic!("expected an overflow, got {other:?}"),
         },
         None => {
             let ranges = result.expect("every range fits 64 bits");
-            let pairs: Vec<Option<(i64, i64)>> =
-                ranges.low.into_iter().zip(ranges.high).map(Some).collect();
+            let ends = |end: i64| Big::default().plus(end.into());
+            let pairs = ranges.low.into_iter().zip(ranges.high);
+            let pairs: Vec<Ends> = pairs.map(|(l, h)| (ends(l), ends(h))).collect();
             assert_eq!(pairs, expected);
         }
     }
@@ -234,10 +260,9 @@ fn check_sums<T: Made>(layer: &Layer<T>) {
             let mut terms = layer.terms(channel, None);
             terms.push((layer.start(channel), layer.start(channel)));
             let zero = (Big::default(), Big::default());
-            let (low, high) = terms.into_iter().fold(zero, |(low, high), (l, h)| {
+            terms.into_iter().fold(zero, |(low, high), (l, h)| {
                 (low.plus(l.min(0)), high.plus(h.max(0)))
-            });
-            Some((low.narrow()?, high.narrow()?))
+            })
         })
         .collect();
     same(
@@ -249,12 +274,12 @@ fn check_sums<T: Made>(layer: &Layer<T>) {
         .map(|channel| {
             let start = Big::default().plus(layer.start(channel));
             let (mut low, mut high) = (start, start);
-            let mut hull = (start.narrow()?, start.narrow()?);
+            let mut hull = (start, start);
             for (l, h) in layer.terms(channel, Some(0)) {
                 (low, high) = (low.plus(l), high.plus(h));
-                hull = (hull.0.min(low.narrow()?), hull.1.max(high.narrow()?));
+                hull = (hull.0.min(low), hull.1.max(high));
             }
-            Some(hull)
+            hull
         })
         .collect();
     let mask = layer.masks.index_axis(Axis(0), 0);
@@ -265,7 +290,6 @@ fn check_sums<T: Made>(layer: &Layer<T>) {
     );
 }
 
-/// Profiles and trackers pass through ranges that need more than 64 bits only where these do.
 fn check_removals<T: Made>(layer: &mut Layer<T>, bytes: &mut Bytes<'_>) {
     let (outputs, width) = layer.weight.dim();
     if outputs * width == 0 {
@@ -275,7 +299,8 @@ fn check_removals<T: Made>(layer: &mut Layer<T>, bytes: &mut Bytes<'_>) {
     for at in (1..order.len()).rev() {
         order.swap(at, bytes.below(at + 1));
     }
-    let counts = [0, order.len() / 2, order.len()].map(|count| count as i64);
+    let first = bytes.below(order.len() + 1);
+    let counts = [first, first.midpoint(order.len()), order.len()].map(|count| count as i64);
     let all = profile(
         layer.weight.view(),
         &order,
@@ -295,18 +320,13 @@ fn check_removals<T: Made>(layer: &mut Layer<T>, bytes: &mut Bytes<'_>) {
     same(all, &expected, outputs);
 
     layer.masks.fill(1);
-    let mut tracker = match RangeTracker::new(
+    let mut tracker = RangeTracker::new(
         layer.weight.view(),
         layer.inputs.clone(),
         layer.bias(),
         None,
-    ) {
-        Ok(tracker) => tracker,
-        Err(error) => {
-            assert!(matches!(error, Error::Overflow { .. }));
-            return;
-        }
-    };
+    )
+    .expect("shapes that go together");
     let before = tracker.ranges();
     for _ in 0..bytes.below(12) {
         let (channel, input) = (bytes.below(outputs), bytes.below(width));
@@ -317,14 +337,24 @@ fn check_removals<T: Made>(layer: &mut Layer<T>, bytes: &mut Bytes<'_>) {
         } else {
             tracker.remove(c, i)
         };
-        if done.is_err() {
-            return;
-        }
+        done.expect("places that the layer has");
         layer.masks[[0, channel, input]] = u8::from(kept);
-        match (tracker.range(c), layer.range(channel, Some(0))) {
-            (Ok(range), Some(expected)) => assert_eq!(range, expected),
-            (Err(Error::Overflow { .. }), None) => {}
-            other => panic!("the tracker disagrees: {other:?}"),
+        let range = tracker.range(c).map(|(low, high)| Ranges {
+            low: vec![low],
+            high: vec![high],
+        });
+        let expected = layer.range(channel, Some(0));
+        match range {
+            Err(Error::Overflow {
+                channel: named,
+                low,
+                high,
+            }) => {
+                assert_eq!(named, channel);
+                assert_eq!((low.into(), high.into()), expected);
+                assert!(!fits(&expected));
+            }
+            range => same(range, &[expected], 1),
         }
     }
     tracker.undo(usize::MAX);
@@ -488,12 +518,6 @@ fn check_scales<T: Made>(layer: &Layer<T>, bytes: &mut Bytes<'_>) {
     }
 }
 
-impl Big {
-    fn wide(self) -> Option<i128> {
-        self.upper.checked_mul(1 << 32)?.checked_add(self.lower)
-    }
-}
-
 fn check_conv<T: Made>(bytes: &mut Bytes<'_>) {
     let groups = 1 + bytes.below(2);
     let (outputs, channels) = (groups * (1 + bytes.below(2)), 1 + bytes.below(2));
@@ -569,27 +593,33 @@ fn check_conv<T: Made>(bytes: &mut Bytes<'_>) {
                     (least, most) = (least.plus(a.min(b)), most.plus(a.max(b)));
                 }
             }
-            expected.push(least.narrow().zip(most.narrow()));
+            expected.push((least, most));
         }
     }
-    let fits = expected.iter().all(Option::is_some);
+    let overflows = |error: Error| match error {
+        Error::Overflow { channel, low, high } => {
+            let ends = (low.into(), high.into());
+            assert!(!fits(&ends));
+            assert!(expected[channel * rows * columns..][..rows * columns].contains(&ends));
+        }
+        error => panic!("{error}"),
+    };
     match conv_positions(&problem) {
         Ok((ranges, shape)) => {
             assert_eq!(shape, [rows, columns]);
             same(Ok(ranges), &expected, outputs);
         }
-        Err(Error::Overflow { .. }) => assert!(!fits),
-        Err(error) => panic!("{error}"),
+        Err(error) => overflows(error),
     }
-    if fits {
-        let hulls: Vec<_> = expected
-            .chunks(rows * columns)
-            .map(|all| {
-                let all = all.iter().flatten();
-                all.copied().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
-            })
-            .collect();
-        same(conv(&problem), &hulls, outputs);
+    match conv(&problem) {
+        Ok(ranges) => {
+            let hulls = expected.chunks(rows * columns).map(|all| {
+                let hull = |a: Ends, b: &Ends| (a.0.min(b.0), a.1.max(b.1));
+                all.iter().fold(all[0], hull)
+            });
+            same(Ok(ranges), &hulls.collect::<Vec<_>>(), outputs);
+        }
+        Err(error) => overflows(error),
     }
 }
 
@@ -608,7 +638,8 @@ fn check_tables<T: Made>(bytes: &mut Bytes<'_>) {
         high: vec![high],
     };
     let part = (from..=to).map(|at| table[[0, at]].number());
-    let expected = part.clone().min().zip(part.max());
+    let end = |entry: Option<i64>| Big::default().plus(entry.expect("not empty").into());
+    let expected = (end(part.clone().min()), end(part.max()));
     same(
         table_ranges(table.view(), &indices, &[start]),
         &[expected],
@@ -635,8 +666,10 @@ fn check_all<T: Made>(bytes: &mut Bytes<'_>) {
 
 /// Reads a layer and compares one function of the engine with its definition.
 pub fn check(data: &[u8]) {
-    let mut bytes = Bytes(data);
-    match bytes.byte() % 5 {
+    let mut bytes = Bytes { data, wild: false };
+    let kind = bytes.byte();
+    bytes.wild = kind >= 192;
+    match kind % 5 {
         0 => check_all::<i8>(&mut bytes),
         1 => check_all::<u8>(&mut bytes),
         2 => check_all::<i16>(&mut bytes),
