@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
     from secateur.pruning.torch import Pruner as Pruner
     from secateur.ranges import Range as Range, Ranges as Ranges
+    from secateur.reading.onnx import read_onnx as read_onnx
     from secateur.reading.torch import freeze as freeze, quantize as quantize
     from secateur.show import plot as plot
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
@@ -85,6 +86,7 @@ _HOME = {
     "narrow": "narrowing",
     "prune": "pruning.prune",
     "quantize": "reading.torch",
+    "read_onnx": "reading.onnx",
     "saliencies": "pruning.plugins",
     "save": "network.storage",
     "shrink": "pruning.shrink",

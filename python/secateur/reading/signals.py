@@ -162,11 +162,18 @@ class Assembly:
     Args:
         refuse: makes the error that refuses a layer: name, problem ↦ error.
         advice: how a model of this kind gets a quantiser, for messages.
+        input_advice: the same for its input.
     """
 
-    def __init__(self, refuse: Callable[[str, str], SecateurError], advice: str) -> None:
+    def __init__(
+        self,
+        refuse: Callable[[str, str], SecateurError],
+        advice: str,
+        input_advice: str | None = None,
+    ) -> None:
         self.refuse = refuse
         self.advice = advice
+        self.input_advice = input_advice or advice
         self.input: Input | None = None
         self.output: Output | None = None
         self.operations: dict[str, Operation] = {}
@@ -175,7 +182,7 @@ class Assembly:
     def network(self) -> Network:
         """Return the network of the operations that its output depends on."""
         if self.input is None or self.output is None:
-            raise self.refuse(INPUT, f"the model does not quantise its input; {self.advice}")
+            raise self.refuse(INPUT, f"the model does not quantise its input; {self.input_advice}")
         needed = {self.output.source}
         for operation in reversed(self.operations.values()):
             if operation.name in needed:
@@ -424,7 +431,9 @@ class Assembly:
 
     def _check_quantized(self, name: str, x: Signal) -> None:
         if x.raw:
-            raise self.refuse(name, f"its input {x.source!r} has not been quantised; {self.advice}")
+            raise self.refuse(
+                name, f"its input {x.source!r} has not been quantised; {self.input_advice}"
+            )
 
     def _scaling(self, name: str, x: Signal) -> Scaling:
         self._check_quantized(name, x)

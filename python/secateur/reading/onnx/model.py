@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,7 @@ class _Loader:
         return None  # A subgraph or a sparse tensor, which no operator that is read takes.
 
     def ordered(self, nodes: list[Node], given: set[str]) -> tuple[Node, ...]:
-        """Return `nodes` in an order in which all they read is given before."""
+        """Return `nodes` in the file's order, but each after what it reads."""
         for output, count in Counter(o for n in nodes for o in n.outputs if o).items():
             if count > 1 or output in given:
                 raise self.damaged(f"has more than one tensor called {output!r}")
@@ -265,15 +266,15 @@ class _Loader:
             missing.append(len(absent))
             for tensor in absent:
                 readers.setdefault(tensor, []).append(index)
-        ready = deque(i for i, count in enumerate(missing) if not count)
+        ready = [i for i, count in enumerate(missing) if not count]
         ordered = []
         while ready:
-            node = nodes[ready.popleft()]
+            node = nodes[heappop(ready)]
             ordered.append(node)
             for reader in (r for o in node.outputs for r in readers.pop(o, ())):
                 missing[reader] -= 1
                 if not missing[reader]:
-                    ready.append(reader)
+                    heappush(ready, reader)
         if len(ordered) < len(nodes):
             made = {o for n in nodes for o in n.outputs}
             lost = next((tensor for tensor in readers if tensor not in made), None)

@@ -25,6 +25,10 @@ from secateur.reading.onnx.model import LARGEST_TENSOR, Node, Tensor
 from secateur.reading.signals import Assembly, Signal
 
 ADVICE = "put a Quant node, or QuantizeLinear and DequantizeLinear, before it"
+INPUT_ADVICE = (
+    f"{ADVICE}, or say what the codes of the input are: "
+    "read_onnx(model, input=Quantize(scale, low, high))"
+)
 
 
 @dataclass(frozen=True, eq=False)

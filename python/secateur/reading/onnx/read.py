@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +22,16 @@ from secateur.reading.onnx import (  # noqa: F401  (their operators register the
     tails,
 )
 from secateur.reading.onnx.model import INTEGERS, Graph, Node, load
-from secateur.reading.onnx.operators import ADVICE, Call, Constant, Tail, Value, read, tensor
+from secateur.reading.onnx.operators import (
+    ADVICE,
+    INPUT_ADVICE,
+    Call,
+    Constant,
+    Tail,
+    Value,
+    read,
+    tensor,
+)
 from secateur.reading.signals import Assembly, Signal
 
 Source = str | os.PathLike[str] | bytes | ModelProto
@@ -84,8 +92,8 @@ def read_onnx(model: Source, *, input: Quantize | Range | None = None) -> Networ
     array([[2. , 2.5]])
     """
     reader = Reader(load(model), input)
-    for _ in reader.passages():
-        pass
+    for node in reader.graph.nodes:
+        reader.passage(node)
     return reader.network()
 
 
@@ -98,16 +106,12 @@ class Passage:
         became: the operations of the network that it gave, by name.
         folded: whether it was a constant.
         notes: where scales, zero points and biases went.
-        refused: why it was refused, where it was; None for a node that only reads such.
-        waits: whether it reads what was refused.
     """
 
     node: Node
-    became: tuple[str, ...] = ()
-    folded: bool = False
-    notes: tuple[str, ...] = ()
-    refused: SecateurError | None = None
-    waits: bool = False
+    became: tuple[str, ...]
+    folded: bool
+    notes: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -115,13 +119,13 @@ class Reader:
     """Sends the values of a graph through its nodes, one after the other."""
 
     graph: Graph
-    input: Quantize | Range | None = None
+    input: Quantize | Range | None
     assembly: Assembly = field(init=False)
     values: dict[str, Value | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.node: Node | None = None
-        self.assembly = Assembly(self._refuse, ADVICE)
+        self.assembly = Assembly(self._refuse, ADVICE, INPUT_ADVICE)
         self.values = {name: tensor(t) for name, t in self.graph.constants.items()}
         self.values[self.graph.input] = self._take()
         self.readers = Counter(i for node in self.graph.nodes for i in node.inputs)
@@ -149,12 +153,8 @@ class Reader:
             return Signal(raw.source, raw.steps, Range(*INTEGERS[self.graph.kind]), raw=True)
         return raw
 
-    def passages(self, tolerant: bool = False) -> Iterator[Passage]:
-        """Read node after node and yield what became of each."""
-        for node in self.graph.nodes:
-            yield self._passage(node)
-
-    def _passage(self, node: Node) -> Passage:
+    def passage(self, node: Node) -> Passage:
+        """Read one node, whose inputs have been read, and return what became of it."""
         self.node = node
         call = Call(
             node,
