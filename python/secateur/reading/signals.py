@@ -377,6 +377,24 @@ class Assembly:
         source = self._transposed(name, x.source, axes)
         return x.moved(source, lambda v: v.transpose(axes) if v.ndim else v)
 
+    def pick(
+        self, name: str, x: Signal, axis: int, indices: NDArray[np.int64], fill: int = 0
+    ) -> Signal:
+        """Return elements along `axis` by their indices, `fill` where an index is −1."""
+        raise self.refuse(name, "takes elements apart, which no operation does yet")
+
+    def fill(self, name: str, x: Signal, value: float) -> int:
+        """Return the integer that stands for the float `value` in `x`."""
+        scaling = self._scaling(name, x)
+        if value == 0 and not scaling.offset.any():
+            return 0
+        if scaling.factor.ndim or scaling.offset.ndim or not scaling.factor:
+            raise self.refuse(name, f"pads with {value} what differs in scale; {self.advice}")
+        code = (value - float(scaling.offset)) / float(scaling.factor)
+        if abs(code - round(code)) > _SAME * max(abs(code), 1.0):
+            raise self.refuse(name, f"pads with {value}, which is no code of its samples")
+        return round(code)
+
     def give(
         self,
         name: str,

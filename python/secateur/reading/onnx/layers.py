@@ -340,7 +340,14 @@ def conv_transpose(call: Call) -> Signal:
     if call.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise call.refuse(f"has auto_pad {call.attribute('auto_pad')!r}", "give pads")
     cut = pads(call, shape[1:], reach, stride)
-    spread = call.assembly.spread(f"{call.name}.spread", x, stride)
+    spread = x
+    for axis, step in enumerate(stride, start=1):
+        if step > 1:
+            extent = shape[axis]
+            index = np.full((extent - 1) * step + 1, -1)
+            index[::step] = np.arange(extent)
+            fill = call.assembly.fill(call.name, spread, 0.0)
+            spread = call.assembly.pick(f"{call.name}.spread{axis}", spread, axis, index, fill)
     margins = tuple(
         (r - before, r - after + e) for r, (before, after), e in zip(reach, cut, extra, strict=True)
     )

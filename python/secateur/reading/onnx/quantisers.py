@@ -18,6 +18,9 @@ from secateur.reading.signals import Signal
 
 _WIDEST = 32
 
+#: Where a rounding in the middle of a table has no ends of its own.
+_FAR = 1 << 53
+
 
 def code_range(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
     """Return the least and the greatest code of QONNX: narrow signed ones lack the least,
@@ -39,7 +42,8 @@ def quant(call: Call) -> Signal | Constant:
     low, high = code_range(bits, signed, narrow)
     if bits == 1 and signed:
         rounding, low, high = "sign", -1, 1
-    return _quantized(call, call.value(0), _scale(call, 1), _zero(call, 2), low, high, rounding)
+    zero = call.floats(2, 0.0)
+    return _quantized(call, call.value(0), _scale(call, 1), zero, low, high, rounding)
 
 
 @operator("BipolarQuant")
@@ -56,7 +60,7 @@ def trunc(call: Call) -> Signal:
     """Drop low bits of codes: of version 2, which has six inputs, onto a scale of its own."""
     x, scale, zero = call.signal(0), _one(call, _scale(call, 1)), _whole(call, 2, "zero point")
     rounding = _rounding(call, "FLOOR")
-    wide = Quantize(scale, -(1 << 53), 1 << 53, zero_point=zero)
+    wide = Quantize(scale, -_FAR, _FAR, zero_point=zero)
     whole = x if x.grid is not None and x.grid.scale == scale else x.then(wide)
     if len(call.inputs) == 6:
         out_scale, bits = _one(call, _scale(call, 4)), _whole(call, 5, "bit width")
@@ -75,7 +79,7 @@ def trunc(call: Call) -> Signal:
     if zero:
         raise call.refuse("has a zero point in version 1", "export it in version 2")
     dropped = _whole(call, 3, "input bit width") - _whole(call, 4, "output bit width")
-    grid = Quantize(scale * 2.0**dropped, -(1 << 53), 1 << 53, rounding)
+    grid = Quantize(scale * 2.0**dropped, -_FAR, _FAR, rounding)
     return call.assembly.quantize(call.name, whole, grid).integers().scaled(scale)
 
 
@@ -94,14 +98,17 @@ def quantized_linear(
     """Return the integers q that ONNX makes of `x`, zero point included."""
     rank = x.values.ndim if isinstance(x, Constant) else len(call.assembly.shape(x)) + 1
     scale = _on_axis(call, _scale(call, scale_at), rank)
-    zeros = call.floats(zero_at, 0.0)
+    zero = _on_axis(call, call.floats(zero_at, 0.0), rank)
     if isinstance(x, Constant):
-        codes = np.rint(x.values / scale) + _on_axis(call, zeros, rank)
+        codes = np.rint(x.values / scale) + zero
         return Constant.of(np.clip(codes, low, high).astype(np.int64))
-    zero = _whole(call, zero_at, "zero point") if call.given(zero_at) else 0
+    if _same(zero) is None:
+        rounded = _divided(call, x, scale).then(Quantize(1.0, -_FAR, _FAR))
+        shifted = _along(call, rounded, np.array(1.0), zero)
+        return _rounded(call, shifted, Quantize(1.0, low, high))
     quantized = _quantized(call, x, scale, zero, low, high, "half_even", seen=0)
     assert isinstance(quantized, Signal)
-    return quantized.integers().scaled(1.0, zero)
+    return quantized.integers().scaled(1.0, _one_zero(call, zero))
 
 
 @operator("DequantizeLinear")
@@ -131,12 +138,16 @@ def dequantized(call: Call, at: int, scale_at: int, zero_at: int) -> Signal | Co
 
 def centred(call: Call, value: Signal, zero_at: int) -> Signal:
     """Return integers less their zero point; an integer input of the model gets its codes so."""
-    zero = _whole(call, zero_at, "zero point") if call.given(zero_at) else 0
+    zero = _on_axis(call, call.floats(zero_at, 0.0), len(call.assembly.shape(value)) + 1)
+    one = _same(zero)
     if value.raw and value.range is not None:
-        low, high = value.range.low - zero, value.range.high - zero
-        call.note(f"zero point {zero}: the input's codes are centred on it")
-        return call.assembly.quantize(call.name, value.scaled(1.0, -zero), Quantize(1.0, low, high))
-    return value.scaled(1.0, -zero)
+        centre = 0 if one is None else _one_zero(call, zero)
+        low, high = value.range.low - centre, value.range.high - centre
+        call.note(f"zero point {centre}: the input's codes are centred on it")
+        grid = Quantize(1.0, low, high)
+        codes = call.assembly.quantize(call.name, value.scaled(1.0, -centre), grid)
+        return codes if one is not None else _along(call, codes, np.array(1.0), -zero)
+    return _along(call, value, np.array(1.0), -zero)
 
 
 @operator("Clip")
@@ -177,26 +188,11 @@ def _narrowed(call: Call, x: Signal, low: float, high: float) -> Signal | None:
     return call.assembly.clip(call.name, x, cut, alone=call.readers[0] == 1)
 
 
-@operator("MultiThreshold")
-def multi_threshold(call: Call) -> Signal:
-    """The number of thresholds that x reaches, times a scale, plus a bias."""
-    x, thresholds = call.signal(0), call.floats(1)
-    if thresholds.ndim != 2:
-        raise call.refuse(f"has thresholds of shape {thresholds.shape}", "expected two axes")
-    shape = call.assembly.shape(x)
-    layout = call.attribute("data_layout") or {3: "NWC", 4: "NCHW"}.get(len(shape) + 1, "NC")
-    axis = call.axis(layout.index("C") if "C" in layout else 1, shape)
-    if len(thresholds) not in (1, shape[axis]):
-        raise call.refuse(f"has {len(thresholds)} rows of thresholds", "one, or one per channel")
-    counted = call.assembly.count(call.name, x, thresholds, axis)
-    return counted.scaled(call.attribute("out_scale", 1.0), call.attribute("out_bias", 0.0))
-
-
 def _quantized(
     call: Call,
     x: Signal | Constant,
     scale: Floats,
-    zero: int,
+    zeros: Floats,
     low: int,
     high: int,
     rounding: str,
@@ -207,18 +203,22 @@ def _quantized(
     Args:
         seen: the zero point that rounding sees; the zero point itself where left out.
     """
-    seen = zero if seen is None else seen
     if isinstance(x, Constant):
         _check_finite(call, x.values)
-        codes = Quantize(1.0, low - zero, high - zero, rounding, seen).codes(x.values / scale)
-        call.note(f"weights: codes [{codes.min(initial=0)}, {codes.max(initial=0)}]")
+        codes = Quantize(1.0, low, high, rounding).codes(x.values / scale + zeros) - zeros
+        call.note(f"weights: codes [{codes.min(initial=0):.0f}, {codes.max(initial=0):.0f}]")
         return Constant.quantized(codes, scale)
+    if _same(zeros) is None:
+        shifted = _along(call, _divided(call, x, scale), np.array(1.0), zeros)
+        codes = _rounded(call, shifted, Quantize(1.0, low, high, rounding))
+        return _along(call, _along(call, codes, np.array(1.0), -zeros), scale)
+    zero = _one_zero(call, zeros)
+    seen = zero if seen is None else seen
     if scale.size == 1:
         grid = Quantize(float(scale.reshape(())), low - zero, high - zero, rounding, seen)
         return _rounded(call, x, grid)
-    each = call.aligned(scale, call.assembly.shape(x))
     ones = Quantize(1.0, low - zero, high - zero, rounding, seen)
-    return _rounded(call, x.divided(each), ones).scaled(each)
+    return _along(call, _rounded(call, _divided(call, x, scale), ones), scale)
 
 
 def _rounded(call: Call, x: Signal, grid: Quantize) -> Signal:
@@ -233,11 +233,28 @@ def _rounded(call: Call, x: Signal, grid: Quantize) -> Signal:
     return call.assembly.quantize(call.name, x, grid)
 
 
-def _along(call: Call, x: Signal, scale: Floats) -> Signal:
-    """Return codes times a scale for the tensor, or one that broadcasts to it."""
-    if scale.size == 1:
-        return x.scaled(scale.reshape(()))
-    return x.scaled(call.aligned(scale, call.assembly.shape(x)))
+def _along(call: Call, x: Signal, scale: Floats, offset: Floats | float = 0.0) -> Signal:
+    """Return codes times a scale plus an offset, for the tensor or broadcasting to it."""
+    shape = call.assembly.shape(x)
+    return x.scaled(call.aligned(scale, shape), call.aligned(np.asarray(offset), shape))
+
+
+def _divided(call: Call, x: Signal, scale: Floats) -> Signal:
+    return x.divided(call.aligned(scale, call.assembly.shape(x)))
+
+
+def _same(zeros: Floats) -> float | None:
+    """Return the one zero point of a tensor, or None where they differ."""
+    values = np.unique(zeros)
+    return float(values[0]) if len(values) == 1 else None
+
+
+def _one_zero(call: Call, zeros: Floats) -> int:
+    """Return the one zero point of a tensor as an integer."""
+    zero = _same(zeros)
+    if zero is None or zero % 1:
+        raise call.refuse(f"has the zero point {zero}", "it has to be one whole number")
+    return int(zero)
 
 
 def _scale(call: Call, at: int) -> Floats:
@@ -262,10 +279,6 @@ def _whole(call: Call, at: int, what: str) -> int:
     if value != int(value):
         raise call.refuse(f"has the {what} {value}", "it has to be a whole number")
     return int(value)
-
-
-def _zero(call: Call, at: int) -> int:
-    return _whole(call, at, "zero point") if call.given(at) else 0
 
 
 def _rounding(call: Call, default: str) -> str:
