@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from secateur.narrowing import explain as explain, narrow as narrow
     from secateur.network import Network as Network
     from secateur.network.storage import load as load, save as save
+    from secateur.pruning import (
+        NM as NM,
+        Accumulator as Accumulator,
+        Connections as Connections,
+        L1Ball as L1Ball,
+        Magnitude as Magnitude,
+        Random as Random,
+        Structured as Structured,
+    )
     from secateur.pruning.plugins import (
         hookimpl as hookimpl,
         saliencies as saliencies,
@@ -43,11 +52,6 @@ if TYPE_CHECKING:
         Reselect as Reselect,
     )
     from secateur.pruning.shrink import shrink as shrink
-    from secateur.pruning.strategy import (
-        Promise as Promise,
-        SaliencySpec as SaliencySpec,
-        StrategySpec as StrategySpec,
-    )
     from secateur.pruning.torch import Pruner as Pruner
     from secateur.ranges import Range as Range, Ranges as Ranges
     from secateur.reading.onnx import read_onnx as read_onnx
@@ -59,22 +63,26 @@ if TYPE_CHECKING:
 # used. No module may bear the name of a public verb: importing it would put the module in the
 # verb's place (hence `pruning` beside `prune`, `sweeps` beside `sweep`).
 _HOME = {
+    "Accumulator": "pruning",
     "Certificate": "circuits.certificate",
     "Circuit": "circuits.circuit",
+    "Connections": "pruning",
     "Gradual": "pruning.schedule",
     "Iterative": "pruning.schedule",
+    "L1Ball": "pruning",
+    "Magnitude": "pruning",
+    "NM": "pruning",
     "Network": "network",
     "OneShot": "pruning.schedule",
-    "Promise": "pruning.strategy",
     "PrunableLayer": "pruning.problem",
     "Pruner": "pruning.torch",
     "PruningProblem": "pruning.problem",
+    "Random": "pruning",
     "Range": "ranges",
     "RangeReport": "analysis",
     "Ranges": "ranges",
     "Reselect": "pruning.schedule",
-    "SaliencySpec": "pruning.strategy",
-    "StrategySpec": "pruning.strategy",
+    "Structured": "pruning",
     "analyze": "analysis",
     "compile": "circuits.circuit",
     "cost": "circuits.circuit",

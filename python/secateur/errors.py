@@ -40,6 +40,14 @@ class SecateurError(Exception):
         return _rebuild, (type(self), self.args[0], {n: getattr(self, n) for n in self.facts})
 
 
+def told(error: BaseException) -> str:
+    """Return type and message of an exception of other people's code, whose message may fail."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
 class ShapeError(SecateurError, ValueError):
     """An array's shape does not match what it goes with."""
 
@@ -145,7 +153,7 @@ class MaskError(SecateurError, ValueError):
 class BrokenPromiseError(SecateurError, ValueError):
     """A strategy's masks do not keep what it promised, as proved by the engine."""
 
-    facts = ("strategy", "layer", "channel", "low", "high", "bits", "promised_bits")
+    facts = ("strategy", "layer", "channel", "low", "high", "bits", "promised")
 
 
 class WidthError(SecateurError, ValueError):
@@ -179,7 +187,7 @@ class MissingDataError(SecateurError, ValueError):
 
 
 class SpecificationError(SecateurError, ValueError):
-    """A strategy or saliency specification that is not a complete one."""
+    """What was given as a strategy or saliency is none; `argument` says what it lacks."""
 
     facts = ("name", "argument")
 
@@ -338,3 +346,9 @@ class BackendError(SecateurError, RuntimeError):
     """A backend refused a circuit that fits its widths; `reason` is what it said."""
 
     facts = ("backend", "reason")
+
+
+class UnpicklableError(SecateurError, TypeError):
+    """A value that no pickle can hold; the message says how it is kept."""
+
+    facts = ("kind",)

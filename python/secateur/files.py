@@ -41,8 +41,7 @@ def whole_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: the directory cannot be written; nothing is left behind.
     """
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path} exists already; choose another place or remove it first")
+    check_new_directory(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = _beside(path)
     unfinished.mkdir()
@@ -52,6 +51,12 @@ def whole_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+def check_new_directory(path: Path) -> None:
+    """Raise FileExistsError where there is something at `path`, an empty directory apart."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} exists already; choose another place or remove it first")
 
 
 class Lock(Protocol):

@@ -22,6 +22,7 @@ from secateur.errors import (
     EmptyRangeError,
     ShapeError,
 )
+from secateur.show.tables import Table, Tabular
 
 Width: TypeAlias = Literal["span", "signed", "unsigned", "integer"]
 """What is measured in bits: high - low, two's complement, plain binary, or whichever of the two
@@ -86,7 +87,7 @@ class Range:
         raise _unknown_width(width)
 
 
-class Ranges:
+class Ranges(Tabular):
     """Closed intervals, one per channel (or per mask and channel, or per position).
 
     Sums, differences and products take other ranges or integer constants, broadcast as NumPy
@@ -202,6 +203,32 @@ class Ranges:
     def is_point(self) -> npt.NDArray[np.bool_]:
         """Whether each interval holds one value alone, bool `[...]`."""
         return np.asarray(self.low == self.high)
+
+    @property
+    def widest(self) -> int:
+        """Index of the interval of the greatest span, flattened; the first of several."""
+        return int(self.span.argmax())
+
+    def table(self) -> Table:
+        """One row per interval: its index, low, high, span and widths in bits.
+
+        The unsigned width is None where low is negative.
+
+        >>> print(Ranges([-4, 0], [11, 7]).table())
+        channel  low  high  span  span bits  signed bits  unsigned bits
+        0        -4   11    15    4          5
+        1        0    7     7     3          4            3
+        """
+        axes = self.low.ndim
+        names = ["channel"] * axes if axes < 2 else [f"axis {i}" for i in range(axes)]
+        columns = [side.ravel().tolist() for side in (self.low, self.high, self.span)]
+        columns += [self.bits(width).ravel().tolist() for width in ("span", "signed", "integer")]
+        columns[-1] = [
+            bits if low >= 0 else None for low, bits in zip(columns[0], columns[-1], strict=True)
+        ]
+        heading = (*names, "low", "high", "span", "span bits", "signed bits", "unsigned bits")
+        rows = zip(np.ndindex(self.shape), zip(*columns, strict=True), strict=True)
+        return Table(heading, [(*index, *values) for index, values in rows])
 
     def __add__(self, other: Ranges | npt.ArrayLike) -> Ranges:
         other = _operand(other)

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from secateur.analysis import NodeRange, analyze, propagate
+from secateur.analysis import NodeRange, RangeReport, analyze, propagate
 from secateur.network import Conv, Layer, Network
 from secateur.network.operations import _windows
-from secateur.pruning.apply import Strategy, apply_strategy
+from secateur.pruning.apply import Strategies, apply_strategy
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.problem import (
     Floats,
@@ -35,7 +35,7 @@ from secateur.ranges import Ranges
 
 def prune(
     network: Network,
-    strategy: Strategy,
+    strategy: Strategies,
     /,
     *,
     samples: ArrayLike | None = None,
@@ -46,11 +46,11 @@ def prune(
 
     Args:
         network: what to prune.
-        strategy: a name, a `StrategySpec`, or a chain: a sequence of these, each alone or in a
-            pair with a mapping of its options.
+        strategy: a strategy, its name, or a chain: a sequence of these, where a name may stand
+            in a pair with a mapping of its options.
         samples: integer codes [batch, *input.shape], for strategies that look at activations.
         seed: of the strategy's random generator.
-        options: those of a single strategy.
+        options: those of a single name.
 
     Raises:
         DtypeError, ShapeError, InputRangeError: samples that the network does not take.
@@ -94,7 +94,8 @@ def problem_of(
     Raises:
         DtypeError, ShapeError, InputRangeError: samples that the network does not take.
     """
-    nodes = _whatever_is_removed(network)
+    report = analyze(network)
+    nodes = _whatever_is_removed(network, report)
     activate = None
     if samples is not None:
         codes = np.asarray(samples)
@@ -105,7 +106,17 @@ def problem_of(
         couplings_of(network),
         seed,
         activate,
+        fixed=fixed_of(network, report, nodes),
     )
+
+
+def fixed_of(
+    network: Network, report: RangeReport, nodes: Mapping[str, NodeRange]
+) -> Mapping[str, Ranges]:
+    """Return the ranges in `nodes` of the accumulators that are no layers', [channels] each."""
+    layers = {layer.name for layer in network.layers}
+    names = [node.name for node in report.accumulators if node.name not in layers]
+    return {name: nodes[name].channels for name in names}
 
 
 def _activations(network: Network, samples: Any) -> Mapping[str, Floats]:
@@ -113,9 +124,9 @@ def _activations(network: Network, samples: Any) -> Mapping[str, Floats]:
     return {layer.name: nodes[layer.source].astype(np.float64) for layer in network.layers}
 
 
-def _whatever_is_removed(network: Network) -> Mapping[str, NodeRange]:
+def _whatever_is_removed(network: Network, report: RangeReport) -> Mapping[str, NodeRange]:
     """Return a range for every node that no mask over the network's codes leaves."""
-    nodes = dict(analyze(network).nodes)
+    nodes = dict(report.nodes)
     for operation in network.operations:
         sources = [nodes[s] for s in operation.sources]
         if isinstance(operation, Layer):

@@ -19,7 +19,7 @@ from secateur.errors import PointError
 from secateur.network import Network
 from secateur.network.storage import digest
 from secateur.pruning import plugins
-from secateur.pruning.options import options_of
+from secateur.pruning.options import made
 from secateur.sweeps.cache import Cache
 from secateur.sweeps.points import Point, plain
 from secateur.sweeps.provenance import library_version
@@ -115,7 +115,7 @@ class Recipe:
             UnknownStrategyError, OptionError: its strategy, or an option, that there is not.
         """
         _, _, strategy, options = self._read(point)
-        options_of(plugins.strategy(strategy).spec, options)
+        made(plugins.strategy(strategy).cls, options)
 
     def _read(self, point: Point) -> tuple[Recipe, int, str, Mapping[str, Any]]:
         """Return the recipe that a point asks for, its seed, strategy and that one's options."""

@@ -24,6 +24,7 @@ from torch.fx.proxy import TraceError
 
 from secateur.errors import SecateurError, ShapeError, UnsupportedModuleError
 from secateur.network import Shape
+from secateur.reading.torch import fused
 from secateur.reading.torch.calls import BATCH, parts_of
 from secateur.reading.torch.in_place import without_in_place
 from secateur.reading.torch.modules import unsupported
@@ -62,9 +63,10 @@ def _is_leaf(module: nn.Module) -> bool:
     """Whether a module computes what its library wrote, no more."""
     if isinstance(module, torch.jit._script.ScriptModule):
         return True
-    if isinstance(module, nn.Sequential) or "forward" in vars(module):
+    if isinstance(module, nn.Sequential):
         return False
-    return str(type(module).forward.__module__).startswith(("torch.nn.", "brevitas."))
+    forward = vars(module).get("forward", type(module).forward)
+    return str(forward.__module__).startswith(("torch.nn.", "brevitas.", fused.__name__))
 
 
 class _Recorder(Interpreter):
