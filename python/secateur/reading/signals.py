@@ -215,18 +215,15 @@ class Assembly:
         if x.range is None or range == x.range:
             return x
         made = self.operations.get(x.source)
-        ends = {"low": range.low, "high": range.high}
         if alone and self.input is not None and x.source == INPUT:
-            self.input = replace(self.input, **{k: np.array(v) for k, v in ends.items()})
+            self.input = replace(self.input, low=np.array(range.low), high=np.array(range.high))
             return replace(x, range=range)
         if isinstance(made, Lookup) and isinstance(made.table, FunctionTable):
-            table = FunctionTable(made.table.steps, replace(made.table.quantize, **ends))
-            return replace(
-                x, source=self.emit(replace(made, name=self.free(name), table=table)), range=range
-            )
-        cut = Lookup(
-            self.free(name), x.source, FunctionTable((), Quantize(1.0, range.low, range.high))
-        )
+            grid = replace(made.table.quantize, low=range.low, high=range.high)
+            cut = replace(made, name=self.free(name), table=FunctionTable(made.table.steps, grid))
+        else:
+            grid = Quantize(1.0, range.low, range.high)
+            cut = Lookup(self.free(name), x.source, FunctionTable((), grid))
         return replace(x, source=self.emit(cut), range=range)
 
     def linear(

@@ -109,7 +109,8 @@ def batch_norm_with_negative_factors(g):
 @case(8, 8, 4, batch=1)
 def channels_last(g):
     x = g.shaped(g.quant(g.input, 0.25, 4), 1, 8, 8, 4)
-    x = g.node("Conv", x, g.shaped(g.weights(6, 3, 3, 4), 6, 3, 3, 4), domain=LAST, pads=[1] * 4, kernel_shape=[3, 3],
+    w = g.shaped(g.weights(6, 3, 3, 4), 6, 3, 3, 4)
+    x = g.node("Conv", x, w, domain=LAST, pads=[1] * 4, kernel_shape=[3, 3],
                strides=[1, 1], dilations=[1, 1], group=1)  # fmt: skip
     gamma, beta, mean = (g.rng.normal(size=6) for _ in range(3))
     x = g.shaped(x, 1, 8, 8, 6)

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from secateur.analysis import analyze
 from secateur.errors import SecateurError
-from secateur.network import FunctionTable, Integers, Lookup, Network, Quantize
+from secateur.network import Affine, Floats, FunctionTable, Integers, Lookup, Network, Quantize
 from secateur.ranges import Range
 from secateur.reading.onnx.model import load
 from secateur.reading.onnx.read import Passage, Reader, Source
@@ -138,7 +139,7 @@ def near_ties(table: FunctionTable, low: Integers, high: Integers) -> int:
     """Return how many entries of a table from low to high, [channels], lie next to a tie."""
     found = 0
     for channel, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        own = table.restricted(np.arange(len(low)) == channel)
+        own = _own(table, channel)
         x = np.arange(first, last + 1, dtype=np.float64)[:, None]
         near = np.zeros(x.shape, np.bool_)
         for step in (*own.steps, own.quantize):
@@ -149,9 +150,19 @@ def near_ties(table: FunctionTable, low: Integers, high: Integers) -> int:
     return found
 
 
-def _near(
-    grid: Quantize, x: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _own(table: FunctionTable, channel: int) -> FunctionTable:
+    """Return the table of one channel."""
+
+    def own(side: Floats) -> Floats:
+        return side[channel : channel + 1] if len(side) > 1 else side
+
+    steps = (
+        Affine(own(s.scale), own(s.offset)) if isinstance(s, Affine) else s for s in table.steps
+    )
+    return FunctionTable(tuple(steps), table.quantize)
+
+
+def _near(grid: Quantize, x: Floats) -> NDArray[np.bool_]:
     """Return where x is within `NEAR` of a value at which the code changes."""
     q = x / grid.scale + grid.zero_point
     if grid.rounding == "sign":

@@ -29,6 +29,9 @@ OPSETS = range(7, 27)
 #: Elements of the largest tensor, constant or computed, that a model may have.
 LARGEST_TENSOR = 1 << 27
 
+#: Elements of the largest constant that is computed from others.
+LARGEST_FOLDED = 1 << 24
+
 _NEWER = {"UINT4": 21, "INT4": 22, "UINT2": 25, "INT2": 26}
 
 #: Element type → (NumPy's type, bits of an element in raw data, fields that may hold it).

@@ -30,7 +30,7 @@ def constant(call: Call) -> Constant:
 def constant_of_shape(call: Call) -> Constant:
     """One value, repeated."""
     shape = call.integers(0)
-    call.check_size(shape)
+    call.check_folded(shape)
     value = call.attribute("value")
     one = tensor(value).values.reshape(-1)[0] if value is not None else 0.0
     return Constant.of(np.full(shape, one))
@@ -40,7 +40,7 @@ def constant_of_shape(call: Call) -> Constant:
 def arange(call: Call) -> Constant:
     """Numbers in equal steps."""
     start, limit, step = (call.constant(i).values.reshape(()) for i in range(3))
-    call.check_size([max(0, math.ceil((limit - start) / step))])
+    call.check_folded([max(0, math.ceil((limit - start) / step))])
     return Constant.of(np.arange(start, limit, step))
 
 
@@ -154,7 +154,7 @@ def concat(call: Call) -> Signal | Constant:
     given = int(call.attribute("axis", 1))
     if all(isinstance(v, Constant) for v in values):
         constants = [call.constant(i).values for i in range(len(values))]
-        call.check_size([sum(v.size for v in constants)])
+        call.check_folded([sum(v.size for v in constants)])
         return Constant.of(np.concatenate(constants, axis=given))
     signals = [call.signal(i) for i in range(len(values))]
     axis = call.axis(given, call.assembly.shape(signals[0]))
@@ -167,8 +167,10 @@ def taken(
     call: Call, value: Signal | Constant, axis: int, indices: NDArray[np.int64], name: str
 ) -> Signal | Constant:
     """Return elements along `axis`, which counts the batch."""
-    call.check_size([*_full(call, value), len(indices)][1:])
     if isinstance(value, Constant):
+        call.check_folded(
+            [*value.values.shape[:axis], len(indices), *value.values.shape[axis + 1 :]]
+        )
         return value.moved(lambda v: v.take(indices, axis))
     inner = call.axis(axis, call.assembly.shape(value))
     return call.assembly.pick(name, value, inner, indices)
@@ -233,7 +235,7 @@ def gather(call: Call) -> Signal | Constant:
         raise call.refuse(f"reads beyond axis {axis} of {shape[axis]}", "check its indices")
     index = index % shape[axis]
     if isinstance(value, Constant):
-        call.check_size([*shape[:axis], *index.shape, *shape[axis + 1 :]])
+        call.check_folded([*shape[:axis], *index.shape, *shape[axis + 1 :]])
         return value.moved(lambda v: v.take(index, axis))
     result = taken(call, value, axis, index.reshape(-1), call.name)
     assert isinstance(result, Signal)
@@ -336,10 +338,10 @@ def resize(call: Call) -> Signal:
     whole = [round(f) for f in factors]
     if len(factors) != len(shape) + 1 or whole != factors or whole[0] != 1 or min(whole) < 1:
         raise call.refuse(f"resizes by {factors}", "whole factors of the axes after the batch")
+    call.check_size([n * f for n, f in zip(shape, whole[1:], strict=True)])
     _check_nearest(call, max(whole))
     for axis, factor in enumerate(whole[1:]):
         if factor > 1:
-            call.check_size([*call.assembly.shape(x), factor])
             index = np.repeat(np.arange(shape[axis]), factor)
             x = call.assembly.pick(f"{call.name}.{axis}", x, axis, index)
     return x
@@ -374,9 +376,9 @@ def expand(call: Call) -> Constant:
     """Constants, repeated."""
     value, wanted = call.constant(0), call.integers(1)
     if call.node.operator == "Tile":
-        call.check_size([n * w for n, w in zip(value.values.shape, wanted, strict=True)])
+        call.check_folded([n * w for n, w in zip(value.values.shape, wanted, strict=True)])
         return value.moved(lambda v: np.tile(v, wanted))
-    call.check_size(wanted)
+    call.check_folded(wanted)
     shape = np.broadcast_shapes(value.values.shape, tuple(wanted))
-    call.check_size(shape)
+    call.check_folded(shape)
     return value.moved(lambda v: np.broadcast_to(v, shape))

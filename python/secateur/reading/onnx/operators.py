@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from secateur.errors import NotFiniteError, SecateurError, UnsupportedOperatorError
 from secateur.network import Floats, Integers, Quantize, Shape
-from secateur.reading.onnx.model import LARGEST_TENSOR, Node, Tensor
+from secateur.reading.onnx.model import LARGEST_FOLDED, LARGEST_TENSOR, Node, Tensor
 from secateur.reading.signals import Assembly, Signal
 
 ADVICE = "put a Quant node, or QuantizeLinear and DequantizeLinear, before it"
@@ -187,10 +187,17 @@ class Call:
 
     def check_size(self, shape: Sequence[int]) -> None:
         """Raise where a tensor of `shape` would be too large to hold."""
-        if math.prod(shape) > LARGEST_TENSOR:
+        self._check_size(shape, LARGEST_TENSOR)
+
+    def check_folded(self, shape: Sequence[int]) -> None:
+        """Raise where a constant of `shape` would be too large to compute."""
+        self._check_size(shape, LARGEST_FOLDED)
+
+    def _check_size(self, shape: Sequence[int], largest: int) -> None:
+        if math.prod(shape) > largest:
             raise self.refuse(
                 f"makes a tensor of shape {tuple(shape)}",
-                f"tensors of up to {LARGEST_TENSOR} elements are read",
+                f"such tensors of up to {largest} elements are read",
             )
 
     def aligned(self, values: NDArray[Any], shape: Shape) -> NDArray[Any]:
@@ -272,6 +279,8 @@ def read(call: Call) -> tuple[Value | None, ...]:
             result = OPERATORS[name](call)
     except SecateurError:
         raise
+    except MemoryError as error:
+        raise call.refuse("needs more memory than there is", "make its tensors smaller") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise call.refuse(f"is ill-formed ({error})", "check it with onnx.checker") from error
     return result if isinstance(result, tuple) else (result,)
@@ -279,7 +288,7 @@ def read(call: Call) -> tuple[Value | None, ...]:
 
 def _folded(call: Call, function: Callable[..., Any]) -> Constant:
     values = [call.constant(i).values for i in range(len(call.inputs))]
-    call.check_size(np.broadcast_shapes(*(v.shape for v in values)))
+    call.check_folded(np.broadcast_shapes(*(v.shape for v in values)))
     return Constant.of(function(*values))
 
 

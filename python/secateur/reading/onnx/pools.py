@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -79,9 +80,9 @@ def reduce(call: Call) -> Signal | Constant:
     given = call.integers(1) if call.given(1) else list(call.attribute("axes", ()))
     keep = bool(call.attribute("keepdims", 1))
     if isinstance(value, Constant):
-        function = {"ReduceMean": np.mean, "ReduceSum": np.sum, "ReduceMax": np.max}
+        functions: Any = {"ReduceMean": np.mean, "ReduceSum": np.sum, "ReduceMax": np.max}
         axes = tuple(given) or None
-        return Constant.of(function[call.node.operator](value.values, axis=axes, keepdims=keep))
+        return Constant.of(functions[call.node.operator](value.values, axis=axes, keepdims=keep))
     x = call.signal(0)
     shape = call.assembly.shape(x)
     if not given:

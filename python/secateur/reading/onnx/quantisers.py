@@ -100,6 +100,7 @@ def quantized_linear(
     scale = _on_axis(call, _scale(call, scale_at), rank)
     zero = _on_axis(call, call.floats(zero_at, 0.0), rank)
     if isinstance(x, Constant):
+        _check_fits(call, x.values, scale, zero)
         codes = np.rint(x.values / scale) + zero
         return Constant.of(np.clip(codes, low, high).astype(np.int64))
     if _same(zero) is None:
@@ -128,6 +129,7 @@ def dequantized(call: Call, at: int, scale_at: int, zero_at: int) -> Signal | Co
         if not np.issubdtype(value.values.dtype, np.integer) and (value.values % 1).any():
             raise call.refuse("takes integers, and finds floats", "check its input")
         scale = _on_axis(call, call.floats(scale_at), rank)
+        _check_fits(call, value.values, scale, zero)
         return Constant.quantized((value.values - zero).astype(np.int64), scale)
     codes = centred(call, value, zero_at)
     rank = len(call.assembly.shape(codes)) + 1
@@ -205,13 +207,14 @@ def _quantized(
     """
     if isinstance(x, Constant):
         _check_finite(call, x.values)
+        _check_fits(call, x.values, scale, zeros)
         codes = Quantize(1.0, low, high, rounding).codes(x.values / scale + zeros) - zeros
         call.note(f"weights: codes [{codes.min(initial=0):.0f}, {codes.max(initial=0):.0f}]")
         return Constant.quantized(codes, scale)
     if _same(zeros) is None:
         shifted = _along(call, _divided(call, x, scale), np.array(1.0), zeros)
-        codes = _rounded(call, shifted, Quantize(1.0, low, high, rounding))
-        return _along(call, _along(call, codes, np.array(1.0), -zeros), scale)
+        rounded = _rounded(call, shifted, Quantize(1.0, low, high, rounding))
+        return _along(call, _along(call, rounded, np.array(1.0), -zeros), scale)
     zero = _one_zero(call, zeros)
     seen = zero if seen is None else seen
     if scale.size == 1:
@@ -317,6 +320,14 @@ def _check_finite(call: Call, values: NDArray[Any]) -> None:
             f"node {call.name!r} ({call.node.operator}): its weights hold NaN or infinity",
             argument="weights",
             layer=call.name,
+        )
+
+
+def _check_fits(call: Call, values: NDArray[Any], scale: Floats, zeros: Floats) -> None:
+    """Raise unless a scale and zero point broadcast to a constant, and not it to them."""
+    if np.broadcast_shapes(values.shape, scale.shape, zeros.shape) != values.shape:
+        raise call.refuse(
+            f"has scales of shape {scale.shape} for a constant of {values.shape}", "they do not fit"
         )
 
 

@@ -21,7 +21,7 @@ from secateur.reading.onnx import (  # noqa: F401  (their operators register the
     quantisers,
     tails,
 )
-from secateur.reading.onnx.model import INTEGERS, Graph, Node, load
+from secateur.reading.onnx.model import INTEGERS, LARGEST_TENSOR, Graph, Node, load
 from secateur.reading.onnx.operators import (
     ADVICE,
     INPUT_ADVICE,
@@ -30,6 +30,7 @@ from secateur.reading.onnx.operators import (
     Tail,
     Value,
     read,
+    refusal,
     tensor,
 )
 from secateur.reading.signals import Assembly, Signal
@@ -130,6 +131,8 @@ class Reader:
         self.values[self.graph.input] = self._take()
         self.readers = Counter(i for node in self.graph.nodes for i in node.inputs)
         self.readers[self.graph.output] += 1
+        self.waiting = self.readers.copy()
+        self.folded = 0
 
     def _refuse(self, name: str, problem: str) -> SecateurError:
         operator = self.node.operator if self.node else "the graph"
@@ -168,11 +171,25 @@ class Reader:
         given = read(call)
         for output, value in zip(node.outputs, given, strict=False):
             self.values[output] = value
+            self.folded += value.values.size if isinstance(value, Constant) else 0
+        if self.folded > LARGEST_TENSOR:
+            raise refusal(node, "makes too many constants", "fold them: onnxsim or onnxruntime")
+        self._drop(node)
         became = tuple(self.assembly.operations)[before:]
         for name in became:
             call.check_size(self.assembly.shapes[name])
         folded = all(isinstance(v, Constant) for v in given)
         return Passage(node, became, folded, tuple(call.notes))
+
+    def _drop(self, node: Node) -> None:
+        """Forget the values that no node will read any more."""
+        for name in filter(None, node.inputs):
+            self.waiting[name] -= 1
+            value = self.values.get(name)
+            if not self.waiting[name]:
+                self.values.pop(name, None)
+                if isinstance(value, Constant) and name not in self.graph.constants:
+                    self.folded -= value.values.size
 
     def network(self) -> Network:
         """Return the network, its output the last value."""
