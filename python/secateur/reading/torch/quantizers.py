@@ -204,7 +204,7 @@ def quantized_weight(
     Raises:
         UnsupportedModuleError: the layer is not quantised, or not per tensor or output channel.
     """
-    quantized = _quantized(name, layer, source)
+    quantized = quantized_tensor(name, layer, source)
     scale: NDArray[np.float64] = quantized.scale.double().cpu().numpy().reshape(-1)
     return _integers(_rounded(quantized)), scale
 
@@ -238,7 +238,7 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
             bits, scale = quantizer.msb_clamp_bit_width_impl(), learned_scale(layer)
             zero = quantizer.zero_point_impl(layer.weight, scale, bits)
             return _integers(_back(name, layer, scale, zero, bits))
-        quantized = _quantized(name, layer, source)
+        quantized = quantized_tensor(name, layer, source)
         back = _back(name, layer, quantized.scale, quantized.zero_point, quantized.bit_width)
         return _integers(torch.where(layer.weight_mask.bool(), _rounded(quantized), back))
 
@@ -335,7 +335,7 @@ def _rounded(quantized: Any) -> torch.Tensor:
     return codes
 
 
-def _quantized(name: str, layer: Any, source: Quantize) -> Any:
+def quantized_tensor(name: str, layer: Any, source: Quantize) -> Any:
     """Return the quantised weight of a layer, for inputs on the grid of `source`."""
     if not getattr(getattr(layer, "weight_quant", None), "is_quant_enabled", False):
         raise UnsupportedModuleError(
