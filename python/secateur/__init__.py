@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         concrete as concrete,
         deployment as deployment,
         errors as errors,
+        network as network,
+        sweeps as sweeps,
         testing as testing,
         training as training,
     )
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
     from secateur.narrowing import explain as explain, narrow as narrow
     from secateur.network import Network as Network
     from secateur.network.storage import load as load, save as save
+    from secateur.pruning import (
+        NM as NM,
+        Accumulator as Accumulator,
+        Connections as Connections,
+        L1Ball as L1Ball,
+        Magnitude as Magnitude,
+        Random as Random,
+        Structured as Structured,
+    )
     from secateur.pruning.plugins import (
         hookimpl as hookimpl,
         saliencies as saliencies,
@@ -43,38 +54,43 @@ if TYPE_CHECKING:
         Reselect as Reselect,
     )
     from secateur.pruning.shrink import shrink as shrink
-    from secateur.pruning.strategy import (
-        Promise as Promise,
-        SaliencySpec as SaliencySpec,
-        StrategySpec as StrategySpec,
-    )
     from secateur.pruning.torch import Pruner as Pruner
     from secateur.ranges import Range as Range, Ranges as Ranges
-    from secateur.reading.torch import freeze as freeze, quantize as quantize
-    from secateur.show import plot as plot
+    from secateur.reading.onnx import read_onnx as read_onnx
+    from secateur.reading.torch import (
+        coarsen as coarsen,
+        freeze as freeze,
+        quantize as quantize,
+    )
+    from secateur.show import plot as plot, report as report
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
 
 # Public name → the module that defines it, imported when the name is first
 # used. No module may bear the name of a public verb: importing it would put the module in the
 # verb's place (hence `pruning` beside `prune`, `sweeps` beside `sweep`).
 _HOME = {
+    "Accumulator": "pruning",
     "Certificate": "circuits.certificate",
     "Circuit": "circuits.circuit",
+    "Connections": "pruning",
     "Gradual": "pruning.schedule",
     "Iterative": "pruning.schedule",
+    "L1Ball": "pruning",
+    "Magnitude": "pruning",
+    "NM": "pruning",
     "Network": "network",
     "OneShot": "pruning.schedule",
-    "Promise": "pruning.strategy",
     "PrunableLayer": "pruning.problem",
     "Pruner": "pruning.torch",
     "PruningProblem": "pruning.problem",
+    "Random": "pruning",
     "Range": "ranges",
     "RangeReport": "analysis",
     "Ranges": "ranges",
     "Reselect": "pruning.schedule",
-    "SaliencySpec": "pruning.strategy",
-    "StrategySpec": "pruning.strategy",
+    "Structured": "pruning",
     "analyze": "analysis",
+    "coarsen": "reading.torch",
     "compile": "circuits.circuit",
     "cost": "circuits.circuit",
     "explain": "narrowing",
@@ -85,6 +101,7 @@ _HOME = {
     "narrow": "narrowing",
     "prune": "pruning.prune",
     "quantize": "reading.torch",
+    "read_onnx": "reading.onnx",
     "saliencies": "pruning.plugins",
     "save": "network.storage",
     "shrink": "pruning.shrink",
@@ -100,13 +117,23 @@ _MODULES = {
     "concrete": "concrete",
     "deployment": "deployment",
     "errors": "errors",
+    "network": "network",
     "plot": "show.plot",
+    "report": "show.report",
+    "sweeps": "sweeps",
     "testing": "testing",
     "training": "training",
 }
 
 
+__version__: str
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("secateur")
     home = _HOME.get(name) or _MODULES.get(name)
     if home is None:
         raise AttributeError(f"module 'secateur' has no attribute {name!r}")
@@ -120,4 +147,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOME, *_MODULES])
+    return sorted([*_HOME, *_MODULES, "__version__"])

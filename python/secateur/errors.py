@@ -40,6 +40,14 @@ class SecateurError(Exception):
         return _rebuild, (type(self), self.args[0], {n: getattr(self, n) for n in self.facts})
 
 
+def told(error: BaseException) -> str:
+    """Return type and message of an exception of other people's code, whose message may fail."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
 class ShapeError(SecateurError, ValueError):
     """An array's shape does not match what it goes with."""
 
@@ -65,9 +73,12 @@ class EmptyRangeError(SecateurError, ValueError):
 
 
 class AccumulatorOverflowError(SecateurError, OverflowError):
-    """An accumulator does not fit 64 bits; nothing was wrapped, nothing was returned."""
+    """An accumulator does not fit 64 bits; nothing was wrapped, nothing was returned.
 
-    facts = ("channel", "low", "high", "layer")
+    `index` is its place in an array of results, where that is what is known.
+    """
+
+    facts = ("channel", "low", "high", "layer", "index")
 
 
 class BitsError(SecateurError, ValueError):
@@ -86,6 +97,12 @@ class UnsupportedModuleError(SecateurError, NotImplementedError):
     """A torch module or operation that cannot become part of a network."""
 
     facts = ("layer", "operation", "supported")
+
+
+class UnsupportedOperatorError(SecateurError, NotImplementedError):
+    """A node of an ONNX model that cannot become part of a network; `remedy` says what helps."""
+
+    facts = ("node", "operator", "problem", "remedy")
 
 
 class UnfinishedModelError(SecateurError, RuntimeError):
@@ -139,7 +156,7 @@ class MaskError(SecateurError, ValueError):
 class BrokenPromiseError(SecateurError, ValueError):
     """A strategy's masks do not keep what it promised, as proved by the engine."""
 
-    facts = ("strategy", "layer", "channel", "low", "high", "bits", "promised_bits")
+    facts = ("strategy", "layer", "channel", "low", "high", "bits", "promised")
 
 
 class WidthError(SecateurError, ValueError):
@@ -173,7 +190,7 @@ class MissingDataError(SecateurError, ValueError):
 
 
 class SpecificationError(SecateurError, ValueError):
-    """A strategy or saliency specification that is not a complete one."""
+    """What was given as a strategy or saliency is none; `argument` says what it lacks."""
 
     facts = ("name", "argument")
 
@@ -322,7 +339,19 @@ class ForeignKeysError(SecateurError, ValueError):
     facts = ("expected", "found")
 
 
+class RoundingError(SecateurError, ValueError):
+    """Low bits that cannot be dropped: some entries of a table, `entries`, would become one."""
+
+    facts = ("layer", "bits", "most", "channel", "entries")
+
+
 class BackendError(SecateurError, RuntimeError):
     """A backend refused a circuit that fits its widths; `reason` is what it said."""
 
     facts = ("backend", "reason")
+
+
+class UnpicklableError(SecateurError, TypeError):
+    """A value that no pickle can hold; the message says how it is kept."""
+
+    facts = ("kind",)

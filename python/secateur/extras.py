@@ -11,7 +11,9 @@ from secateur.errors import MissingExtraError
 _EXTRAS = {
     "brevitas": "torch",
     "click": "cli",
+    "filelock": "sweep",
     "matplotlib": "plot",
+    "onnx": "onnx",
     "pandas": "sweep",
     "pyarrow": "sweep",
     "rich": "cli",

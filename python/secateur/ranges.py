@@ -22,6 +22,7 @@ from secateur.errors import (
     EmptyRangeError,
     ShapeError,
 )
+from secateur.show.tables import Table, Tabular
 
 Width: TypeAlias = Literal["span", "signed", "unsigned", "integer"]
 """What is measured in bits: high - low, two's complement, plain binary, or whichever of the two
@@ -86,7 +87,7 @@ class Range:
         raise _unknown_width(width)
 
 
-class Ranges:
+class Ranges(Tabular):
     """Closed intervals, one per channel (or per mask and channel, or per position).
 
     Sums, differences and products take other ranges or integer constants, broadcast as NumPy
@@ -203,6 +204,32 @@ class Ranges:
         """Whether each interval holds one value alone, bool `[...]`."""
         return np.asarray(self.low == self.high)
 
+    @property
+    def widest(self) -> int:
+        """Index of the interval of the greatest span, flattened; the first of several."""
+        return int(self.span.argmax())
+
+    def table(self) -> Table:
+        """One row per interval: its index, low, high, span and widths in bits.
+
+        The unsigned width is None where low is negative.
+
+        >>> print(Ranges([-4, 0], [11, 7]).table())
+        channel  low  high  span  span bits  signed bits  unsigned bits
+        0        -4   11    15    4          5
+        1        0    7     7     3          4            3
+        """
+        axes = self.low.ndim
+        names = ["channel"] * axes if axes < 2 else [f"axis {i}" for i in range(axes)]
+        columns = [side.ravel().tolist() for side in (self.low, self.high, self.span)]
+        columns += [self.bits(width).ravel().tolist() for width in ("span", "signed", "integer")]
+        columns[-1] = [
+            bits if low >= 0 else None for low, bits in zip(columns[0], columns[-1], strict=True)
+        ]
+        heading = (*names, "low", "high", "span", "span bits", "signed bits", "unsigned bits")
+        rows = zip(np.ndindex(self.shape), zip(*columns, strict=True), strict=True)
+        return Table(heading, [(*index, *values) for index, values in rows])
+
     def __add__(self, other: Ranges | npt.ArrayLike) -> Ranges:
         other = _operand(other)
         return _ends(lambda: (exact.add(self.low, other.low), exact.add(self.high, other.high)))
@@ -225,7 +252,7 @@ class Ranges:
         other = _operand(other)
         sides = (other.low,) if other.low is other.high else (other.low, other.high)
 
-        def ends() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        def ends() -> tuple[npt.NDArray[np.int64], ...]:
             corners = [exact.multiply(a, b) for a in (self.low, self.high) for b in sides]
             return np.minimum.reduce(corners), np.maximum.reduce(corners)
 
@@ -245,6 +272,21 @@ class Ranges:
             )
         return trusted(self.low // by, self.high // by)
 
+    @classmethod
+    def total(cls, terms: Sequence[Ranges]) -> Ranges:
+        """The sum of all `terms`, broadcast, which may leave int64 on the way and come back."""
+
+        def ends() -> tuple[npt.NDArray[np.int64], ...]:
+            reach = sum(term.magnitude for term in terms)
+            return tuple(
+                exact.compute(
+                    lambda *each: reduce(np.add, each), reach, *(getattr(t, side) for t in terms)
+                )
+                for side in ("low", "high")
+            )
+
+        return _ends(ends)
+
     def sum(self, axes: Sequence[int]) -> Ranges:
         """The sum of the intervals along `axes`, each value at an extreme of its own."""
         over = tuple(axes)
@@ -258,6 +300,10 @@ class Ranges:
             for function, side in ((np.minimum, "low"), (np.maximum, "high"))
         )
         return trusted(low, high)
+
+    def intersection(self, other: Ranges) -> Ranges:
+        """The intervals that lie in these and in `other`; `EmptyRangeError` where none does."""
+        return Ranges(np.maximum(self.low, other.low), np.minimum(self.high, other.high))
 
     def hull(self) -> Range:
         """The smallest interval that holds all of them; `ShapeError` where there are none."""
@@ -340,16 +386,19 @@ def _operand(value: Ranges | npt.ArrayLike) -> Ranges:
 
 
 def _ends(
-    compute: Callable[[], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+    compute: Callable[[], tuple[npt.NDArray[np.int64], ...]],
 ) -> Ranges:
     try:
         return trusted(*compute())
     except AccumulatorOverflowError as error:
+        channel = error.index[0] if error.index else None  # type: ignore[attr-defined]
         raise AccumulatorOverflowError(
-            f"a range reaches {error.high}, which 64 bits do not hold",  # type: ignore[attr-defined]
-            channel=error.channel,  # type: ignore[attr-defined]
+            f"{'a range' if channel is None else f'channel {channel}'} reaches "
+            f"{error.high}, which 64 bits do not hold",  # type: ignore[attr-defined]
+            channel=channel,
             low=error.low,  # type: ignore[attr-defined]
             high=error.high,  # type: ignore[attr-defined]
+            index=error.index,  # type: ignore[attr-defined]
         ) from None
 
 

@@ -2,11 +2,11 @@
 
     from secateur.testing import parametrize_checks
 
-    @parametrize_checks(MY_STRATEGY, sparsity=0.7)
+    @parametrize_checks(KeepLargest(keep=3))
     def test_conformance(check):
         check()
 
-or all at once, without pytest: `check_strategy(MY_STRATEGY, sparsity=0.7)`.
+or all at once, without pytest: `check_strategy(KeepLargest(keep=3))`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.errors import ConformanceError, InfeasibleError, OptionError, SecateurError
-from secateur.pruning.apply import AppliedMasks, apply_strategy
-from secateur.pruning.options import options_of
-from secateur.pruning.problem import Coupling, Geometry, PrunableLayer, PruningProblem
-from secateur.pruning.strategy import StrategySpec
+from secateur.pruning.apply import AppliedMasks, apply_steps, apply_strategy, steps_of
+from secateur.pruning.options import describe
+from secateur.pruning.problem import Coupling, Floats, Geometry, PrunableLayer, PruningProblem
+from secateur.pruning.strategy import Strategy, method_of
+from secateur.ranges import Ranges
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,21 @@ class Check:
     """One check of one strategy; calling it raises `ConformanceError` where it fails."""
 
     name: str
-    spec: StrategySpec
-    options: Mapping[str, Any]
+    strategy: Strategy
     run: Callable[[Check], None]
 
     def __call__(self) -> None:
         self.run(self)
 
     def __str__(self) -> str:
-        return f"{self.spec.name}-{self.name}"
+        return f"{self.strategy.name}-{self.name}"
 
-    def apply(self, world: str, problem: PruningProblem) -> AppliedMasks:
-        """Return the strategy's masks, which the host has checked and proved."""
+    def apply(
+        self, world: str, problem: PruningProblem, strategy: Strategy | None = None
+    ) -> AppliedMasks:
+        """Return the masks of the strategy, or of another, checked and proved by the host."""
         try:
-            return apply_strategy(problem, self.spec, **self.options)
+            return apply_strategy(problem, self.strategy if strategy is None else strategy)
         except SecateurError as error:
             raise self.failure(f"{type(error).__name__}: {error}", world) from error
 
@@ -52,37 +54,43 @@ class Check:
         """Return the error to raise: what failed, in which problem of the kit."""
         where = f" on the problem {world!r}" if world else ""
         return ConformanceError(
-            f"strategy {self.spec.name!r} fails {self.name!r}{where}: {message}",
-            strategy=self.spec.name,
+            f"strategy {self.strategy.name!r} fails {self.name!r}{where}: {message}",
+            strategy=self.strategy.name,
             check=self.name,
             problem=world,
         )
 
 
-def check_strategy(spec: StrategySpec, /, **options: Any) -> None:
-    """Raise unless `spec` passes every check with these options.
+def check_strategy(strategy: Strategy, /) -> None:
+    """Raise unless `strategy` passes every check.
 
     Raises:
+        SpecificationError: it is no strategy.
         ConformanceError: the first check that fails.
 
     Example:
-        >>> from secateur.pruning.plugins import strategies
-        >>> check_strategy(strategies()["accumulator"], bits=6)
+        >>> from secateur.pruning import Accumulator
+        >>> check_strategy(Accumulator(bits=6))
     """
-    for check in checks(spec, **options):
+    for check in checks(strategy):
         check()
 
 
-def checks(spec: StrategySpec, /, **options: Any) -> tuple[Check, ...]:
-    """Return the checks of `spec` with these options, in the order in which they explain most."""
-    return tuple(Check(run.__name__.strip("_"), spec, options, run) for run in _CHECKS)
+def checks(strategy: Strategy, /) -> tuple[Check, ...]:
+    """Return the checks of `strategy`, in the order in which they explain most.
+
+    Raises:
+        SpecificationError: it is no strategy; says what it lacks.
+    """
+    (step,) = steps_of([strategy], {})
+    return tuple(Check(run.__name__.strip("_"), step.strategy, run) for run in _CHECKS)
 
 
-def parametrize_checks(spec: StrategySpec, /, **options: Any) -> Any:
+def parametrize_checks(strategy: Strategy, /) -> Any:
     """Return a pytest mark that runs a test function once for every check, as `check`."""
     import pytest
 
-    return pytest.mark.parametrize("check", checks(spec, **options), ids=str)
+    return pytest.mark.parametrize("check", checks(strategy), ids=str)
 
 
 # The problems of the kit: small, and each awkward in its own way.
@@ -103,7 +111,8 @@ def _layer(
     **rest: Any,
 ) -> PrunableLayer:
     weight = random.normal(size=shape)
-    codes = np.rint(weight * magnitude / np.abs(weight).max()).astype(np.int8)
+    scale = np.abs(weight).max() / magnitude
+    codes = np.rint(weight / scale).astype(np.int8)
     return PrunableLayer(
         name=name,
         weight=weight,
@@ -165,12 +174,18 @@ _PROBLEMS: Mapping[str, Callable[[np.random.Generator], PruningProblem]] = {
     "inputs away from zero": lambda r: _problem(r, _layer(r, "away", 4, 9, low=2, high=5)),
     "wide codes": lambda r: _problem(r, _layer(r, "wide", 3, 40, high=255, magnitude=127)),
     "constant inputs": lambda r: _problem(r, _layer(r, "constant", 3, 4, low=1, high=1)),
+    "chosen scales": lambda r: _problem(
+        r, _layer(r, "settable", 4, 9, scale=np.full(4, 0.4), code_range=(-3, 3))
+    ),
+    "a sum pool": lambda r: replace(
+        _problem(r, _layer(r, "pooled", 3, 4)), fixed={"pool": Ranges([0], [1])}
+    ),
     "one weight": lambda r: _problem(r, _layer(r, "one", 1, 1)),
     "one channel wide": lambda r: _problem(r, _layer(r, "narrow", 1, 6), _layer(r, "next", 2, 1)),
 }
 
 
-# The checks. Shape, dtype, names, the mask before and the promise are the host's own, and run
+# The checks. Shape, dtype, names, the mask before and the widths are the host's own, and run
 # with every application.
 
 
@@ -186,24 +201,6 @@ def _same_masks_under_the_same_seed(check: Check) -> None:
             raise check.failure("the masks differ; draw from problem.random alone", world)
 
 
-def _own_masks_again_change_nothing(check: Check) -> None:
-    if not check.spec.promises.idempotent:
-        return
-    for world, problem in problems().items():
-        once = check.apply(world, problem)
-        if not _same(once, check.apply(world, problem.with_masks(once))):
-            raise check.failure("applied to its own masks it removes more", world)
-
-
-def _memory_layout_does_not_matter(check: Check) -> None:
-    for world, problem in problems().items():
-        layers = tuple(_scattered(layer) for layer in problem.layers)
-        if not _same(
-            check.apply(world, problem), check.apply(world, replace(problem, layers=layers))
-        ):
-            raise check.failure("the masks differ for arrays that are not contiguous", world)
-
-
 def _nothing_given_is_changed(check: Check) -> None:
     for world, problem in problems().items():
         before = [array.copy() for array in _arrays(problem)]
@@ -212,10 +209,34 @@ def _nothing_given_is_changed(check: Check) -> None:
             raise check.failure("an array that it was given has changed", world)
 
 
+def _part_of_the_way_leads_to_the_whole(check: Check) -> None:
+    """Where it can go gradually: every part conforms, and the last part is the strategy."""
+    if method_of(check.strategy, "toward") is None:
+        return
+    for world, problem in problems().items():
+        (step,) = steps_of(check.strategy, {})
+        for fraction in (0.0, 0.3, 1.0):
+            part = step.call("toward", fraction, problem)
+            masks = check.apply(world, problem, part)
+            if fraction == 1.0 and not _same(masks, check.apply(world, problem)):
+                raise check.failure("toward(1.0) has other masks than the strategy itself", world)
+
+
+def _fitted_scales_are_scales(check: Check) -> None:
+    """Where it fits scales: one for each channel of layers that have some, finite, above 0."""
+    if method_of(check.strategy, "fitted_scales") is None:
+        return
+    for world, problem in problems().items():
+        try:
+            apply_steps(problem, steps_of(check.strategy, {}), rescale=_rescaled)
+        except SecateurError as error:
+            raise check.failure(f"{type(error).__name__}: {error}", world) from error
+
+
 def _options_are_documented(check: Check) -> None:
-    for field in dataclasses.fields(check.spec.options):
-        if not field.metadata.get("doc"):
-            raise check.failure(f'option {field.name!r} has no metadata={{"doc": ...}}')
+    for option in describe(type(check.strategy)):
+        if not option.doc:
+            raise check.failure(f'option {option.name!r} has no metadata={{"doc": ...}}')
 
 
 _ABSURD: tuple[Any, ...] = (-(10**9), 10**9, np.nan, np.inf, "", "no such thing", None, {})
@@ -224,28 +245,28 @@ _ABSURD: tuple[Any, ...] = (-(10**9), 10**9, np.nan, np.inf, "", "no such thing"
 def _options_are_checked(check: Check) -> None:
     """Absurd options are refused, or give masks that fit; they never make the strategy raise."""
     problem = problems()["perceptron"]
-    for field in dataclasses.fields(check.spec.options):
+    for option in describe(type(check.strategy)):
         for absurd in _ABSURD:
             try:
-                options_of(check.spec, {field.name: absurd})
-            except OptionError:
+                changed = dataclasses.replace(check.strategy, **{option.name: absurd})  # type: ignore[type-var]
+            except (TypeError, ValueError):
                 continue
             try:
-                apply_strategy(problem, check.spec, **{**check.options, field.name: absurd})
+                apply_strategy(problem, changed)
             except (OptionError, LookupError, InfeasibleError):
                 continue
             except SecateurError as error:
                 raise check.failure(
-                    f"option {field.name!r} accepts {absurd!r}, but then {error}", "perceptron"
+                    f"option {option.name!r} accepts {absurd!r}, but then {error}", "perceptron"
                 ) from error
 
 
 _CHECKS: tuple[Callable[[Check], None], ...] = (
     _masks_fit_and_keep_the_promise,
     _same_masks_under_the_same_seed,
-    _own_masks_again_change_nothing,
-    _memory_layout_does_not_matter,
     _nothing_given_is_changed,
+    _part_of_the_way_leads_to_the_whole,
+    _fitted_scales_are_scales,
     _options_are_documented,
     _options_are_checked,
 )
@@ -255,23 +276,16 @@ def _same(one: AppliedMasks, other: AppliedMasks) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[n], other[n]) for n in one)
 
 
-def _scattered(layer: PrunableLayer) -> PrunableLayer:
-    """The same layer with arrays in reverse order in memory, every other element unused."""
-
-    def scatter(array: NDArray[Any]) -> NDArray[Any]:
-        room = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
-        room[..., ::2] = array[..., ::-1]
-        return room[..., ::2][..., ::-1]
-
-    return replace(
-        layer,
-        weight=scatter(layer.weight),
-        codes=scatter(layer.codes),
-        low=scatter(layer.low),
-        high=scatter(layer.high),
-        bias=scatter(layer.bias),
-        mask=scatter(layer.mask),
-    )
+def _rescaled(problem: PruningProblem, scales: Mapping[str, Floats]) -> PruningProblem:
+    """Round the weights of a problem at other scales."""
+    layers = []
+    for x in problem.layers:
+        if x.name in scales and x.code_range is not None:
+            column = scales[x.name].reshape(-1, *(1,) * (x.weight.ndim - 1))
+            codes = np.rint(x.weight / column).clip(*x.code_range).astype(np.int8)
+            x = replace(x, codes=codes, scale=scales[x.name])
+        layers.append(x)
+    return replace(problem, layers=tuple(layers))
 
 
 def _arrays(problem: PruningProblem) -> Iterator[NDArray[Any]]:

@@ -9,14 +9,15 @@ from secateur.network import (
     Add,
     Concat,
     Conv,
+    FunctionTable,
     Linear,
     Lookup,
     MaxPool,
+    Quantize,
     Reshape,
     SumPool,
     Transpose,
 )
-from secateur.network.tables import FunctionTable, Quantize
 
 IDENTITY = FunctionTable((), Quantize(1.0, -1000, 1000))
 
@@ -68,12 +69,12 @@ def test_convolution_pads_each_side_as_told():
     assert layer.evaluate(np.array([[[1, 2, 3]]])).tolist() == [[[0, 1, 3, 5]]]
 
 
-def test_lookup_rounds_then_scales_then_shifts_then_looks_up():
+def test_lookup_drops_bits_then_scales_then_shifts_then_looks_up():
     lookup = Lookup(
         "act", "fc", IDENTITY, factor=np.array([2]), offset=np.array([1]), rounding_bits=2
     )
     v = np.array([[-3, -2, -1, 1, 2, 5, 6]])
-    assert lookup.evaluate(v).tolist() == [[-7, 1, 1, 1, 9, 9, 17]]
+    assert lookup.evaluate(v).tolist() == [[-7, -7, -7, 1, 1, 9, 9]]
 
 
 def test_pools_add_and_choose_within_windows():
@@ -117,11 +118,13 @@ def test_codes_must_be_integers_and_biases_int64():
         Linear("fc", "x", np.array([[np.nan]]))
     with pytest.raises(ShapeError, match=r"'fc'.*\(0, 3\)"):
         Linear("fc", "x", np.ones((0, 3), np.int8))
-    with pytest.raises(ShapeError, match=r"'fc': bias is float64 \(2,\)"):
+    with pytest.raises(DtypeError, match=r"'fc': bias is float64"):
         Linear("fc", "x", np.ones((2, 3), np.int8), np.zeros(2))
+    with pytest.raises(ShapeError, match=r"'fc': bias has shape \(3,\), expected \(2,\)"):
+        Linear("fc", "x", np.ones((2, 3), np.int8), np.zeros(3, int))
     with pytest.raises(NetworkError, match=r"'cv'.*3 output channels.*2 groups"):
         Conv("cv", "x", np.ones((3, 1, 1), np.int8), groups=2)
-    with pytest.raises(NetworkError, match=r"'cv': stride \(1, 1\)"):
+    with pytest.raises(NetworkError, match=r"'cv': stride is \(1, 1\)"):
         Conv("cv", "x", np.ones((3, 1, 1), np.int8), stride=(1, 1))
     with pytest.raises(NetworkError, match=r"'mp'.*nothing else"):
         MaxPool("mp", "x", (2,), (1,), ((2, 0),))

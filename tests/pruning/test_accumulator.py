@@ -9,6 +9,7 @@ from layers import layer, problem, small_layers
 
 from networks import EXAMPLES, example
 from secateur.errors import InfeasibleError, OptionError, UnknownLayerError, UnknownSaliencyError
+from secateur.pruning import Accumulator
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.plugins import strategies
 from secateur.pruning.prune import problem_of
@@ -65,10 +66,11 @@ RIVALS = {
 @pytest.mark.parametrize("bits", [3, 4, 5])
 def test_no_other_strategy_keeps_more_in_any_channel_that_fits(network, bits):
     given_one = problem_of(example(network))
-    ours = apply_strategy(given_one, "accumulator", bits=bits)
+    widths = {layer.name: bits for layer in given_one.layers}
+    ours = apply_strategy(given_one, Accumulator(widths))
     for name, options in RIVALS.values():
-        if "bits" in strategies()[name].options.__dataclass_fields__:
-            options = {"bits": bits}
+        if "bits" in strategies()[name].__dataclass_fields__:
+            options = {"bits": widths}
         theirs = apply_strategy(given_one, name, **options)
         for seen in given_one.layers:
             spent = (seen.costs * theirs[seen.name]).reshape(len(seen.codes), -1).sum(axis=1)

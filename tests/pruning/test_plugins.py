@@ -16,6 +16,7 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
+from layers import layer, problem
 
 from secateur.errors import (
     ClashingStrategyError,
@@ -23,25 +24,39 @@ from secateur.errors import (
     UnknownSaliencyError,
     UnknownStrategyError,
 )
-from secateur.pruning import plugins
+from secateur.pruning import Magnitude, plugins
+from secateur.pruning.apply import apply_strategy
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "secateur-fixed-fan-in"
 
 GOOD = """
 from dataclasses import dataclass
-from secateur import SaliencySpec, StrategySpec, hookimpl
+from typing import ClassVar
+from secateur import hookimpl
 
 @dataclass(frozen=True)
-class Options:
-    pass
+class Keep:
+    '''keeps all'''
+    name: ClassVar[str] = "{name}"
+
+    def masks(self, problem):
+        return {{}}
+
+@dataclass(frozen=True)
+class Square:
+    '''all alike'''
+    name: ClassVar[str] = "{name}"
+
+    def score(self, problem, layer):
+        return layer.weight ** 2
 
 @hookimpl
 def secateur_strategies():
-    return [StrategySpec("{name}", "keeps all", Options, lambda problem, options: {{}})]
+    return [Keep]
 
 @hookimpl
 def secateur_saliencies():
-    return [SaliencySpec("{name}", "all alike", lambda problem, layer: layer.weight ** 2)]
+    return [Square]
 """
 
 
@@ -81,7 +96,7 @@ def statuses():
 def test_strategies_and_saliencies_of_a_plugin_are_found_with_their_origin(site):
     site.install("acme-prune", GOOD.format(name="acme"), number="2.3")
     found = plugins.strategy("acme")
-    assert (found.spec.name, found.distribution, found.version) == ("acme", "acme-prune", "2.3")
+    assert (found.cls.name, found.distribution, found.version) == ("acme", "acme-prune", "2.3")
     assert plugins.saliency("acme").distribution == "acme-prune"
     assert "acme" in plugins.strategies()
     assert "acme" in plugins.saliencies()
@@ -105,7 +120,7 @@ BROKEN = {
         "division by zero",
     ),
     "raises-half-way": (
-        GOOD.format(name="half").replace("    return [S", "    yield 3 / 0; return [S", 1),
+        GOOD.format(name="half").replace("    return [K", "    yield Keep; yield 3 / 0; return [K"),
         "broken",
         "division by zero",
     ),
@@ -119,18 +134,39 @@ BROKEN = {
         "incompatible",
         "registry",
     ),
-    "yields-a-class": (
+    "is-no-dataclass": (
         "from secateur import hookimpl\nclass Old: pass\n"
         "@hookimpl\ndef secateur_strategies():\n    return [Old]",
         "incompatible",
-        "expected this version's StrategySpec",
+        "expected a frozen dataclass",
     ),
-    "uses-an-old-field": (
-        GOOD.format(name="older").replace("options: {})", "options: {}, description='old')"),
+    "yields-a-value": (
+        GOOD.format(name="value").replace("[Keep]", "[Keep()]"),
+        "incompatible",
+        "expected a class",
+    ),
+    "yields-no-list": (GOOD.format(name="one").replace("[Keep]", "Keep"), "broken", "iterable"),
+    "uses-an-old-import": (
+        GOOD.format(name="older").replace("import hookimpl", "import StrategySpec, hookimpl"),
         "broken",
-        "description",
+        "StrategySpec",
     ),
-    "has-no-summary": (GOOD.format(name="bare").replace("keeps all", ""), "broken", "one line"),
+    "has-no-summary": (
+        GOOD.format(name="bare").replace("keeps all", ""),
+        "incompatible",
+        "no first line",
+    ),
+    "does-not-mask": (
+        GOOD.format(name="idle").replace("masks", "apply"),
+        "incompatible",
+        "no method masks()",
+    ),
+    "leaves-a-generator": ("raise GeneratorExit", "broken", "GeneratorExit"),
+    "cannot-say-why": (
+        "class Mute(Exception):\n    def __str__(self): raise OSError\nraise Mute",
+        "broken",
+        "Mute",
+    ),
 }
 
 
@@ -156,7 +192,7 @@ def test_the_broken_ones_are_contained_named_and_explained(site, caplog):
 def test_a_built_in_cannot_be_shadowed(site):
     site.install("usurper", GOOD.format(name="magnitude"))
     assert plugins.strategy("magnitude").distribution == "secateur"
-    assert plugins.strategies()["magnitude"].summary != "keeps all"
+    assert plugins.strategies()["magnitude"] is Magnitude
     (usurper,) = [r for r in plugins.registered_strategies() if r.distribution == "usurper"]
     assert usurper.status == "shadowed"
 
@@ -173,6 +209,25 @@ def test_a_name_offered_twice_is_an_error_on_use_that_names_both(site):
     assert caught.value.distributions == ["acme-one 1.0", "acme-two 0.4"]
     with pytest.raises(ClashingStrategyError):
         plugins.saliency("acme")
+
+
+def test_one_module_under_two_entry_points_clashes_with_nobody(site):
+    site.install("acme-prune", GOOD.format(name="acme"), entry_point="one = acme_prune\ntwo")
+    assert [p.entry_point for p in plugins.plugins()] == ["one", "two"]
+    assert plugins.strategy("acme").distribution == "acme-prune"
+
+
+def test_ctrl_c_while_a_plugin_loads_stops(site):
+    site.install("acme-prune", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        plugins.plugins()
+
+
+def test_a_value_of_a_plugins_class_has_its_origin(site):
+    site.install("acme-prune", GOOD.format(name="acme"))
+    value = plugins.strategies()["acme"]()
+    (step,) = apply_strategy(problem(layer([[1, 2]])), value).steps
+    assert (step.strategy, step.distribution) == (value, "acme-prune")
 
 
 def test_a_clash_ends_where_one_of_the_two_is_switched_off(site, monkeypatch):
@@ -284,7 +339,7 @@ print(json.dumps({
     "most": max(int((layer.codes != 0).sum(axis=1).max()) for layer in pruned.layers),
 }))
 """
-        told = json.loads(run(installed, "-c", script, str(Path(__file__).parent)))
+        told = json.loads(run(installed, "-c", script, str(Path(__file__).parents[1])))
         assert told["origin"] == ["secateur-fixed-fan-in", "1.0.0"]
         assert told["bits"] <= 4
         assert told["most"] == 2

@@ -1,5 +1,9 @@
 """What a strategy sees: shapes, costs, proved ranges, lazily computed data."""
 
+import sys
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,8 +18,7 @@ from secateur.errors import (
     UnknownLayerError,
     UnknownSaliencyError,
 )
-from secateur.pruning.problem import Geometry
-from secateur.pruning.strategy import SaliencySpec
+from secateur.pruning.problem import Coupling, Geometry
 
 
 @pytest.mark.parametrize(
@@ -33,14 +36,49 @@ def test_arrays_that_do_not_fit_are_refused_by_name(argument, value):
     assert (caught.value.layer, caught.value.shape) == ("fc", value.shape)
 
 
-def test_arrays_cannot_be_written_and_their_owner_still_can():
-    codes = np.array([[1, 2]])
-    seen = layer(codes)
-    for name in ("weight", "codes", "low", "high", "bias", "mask", "costs"):
+def roots(array):
+    """The array and all that it is a view of."""
+    while isinstance(array, np.ndarray):
+        yield array
+        array = array.base
+
+
+def test_arrays_cannot_be_written_by_any_way_and_their_owner_still_can():
+    codes, low = np.array([[1, 2]]), np.array(0)
+    image = Geometry((2,), low, np.array(3), (), (), ())
+    seen = layer(codes, low, scale=np.ones(1), geometry=image)
+    pairs = np.array([[0, 0]])
+    fed = problem(
+        seen,
+        couplings=(Coupling("fc", "fc", pairs, np.ones(1, bool)),),
+        activate=lambda: {"fc": codes.astype(float)},
+        differentiate=lambda: {"fc": codes.astype(float)[None]},
+    )
+    given = [getattr(seen, n) for n in ("weight", "codes", "low", "high", "bias", "mask", "costs")]
+    given += [seen.scale, image.low, image.high, fed.couplings[0].columns]
+    given += [fed.couplings[0].removable, fed.activations["fc"], fed.gradients["fc"]]
+    for array in (root for each in given for root in roots(each)):
         with pytest.raises(ValueError, match="read-only"):
-            getattr(seen, name)[...] = 0
+            array[...] = 0
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
+        assert array.flags.c_contiguous
     codes[0, 0] = 5
-    assert codes[0, 0] == 5
+    assert seen.codes[0, 0] == 1
+
+
+def test_what_is_frozen_already_is_not_copied_again():
+    seen = layer(np.array([[1, 2]]))
+    masked = problem(seen).with_masks({"fc": np.array([[True, False]])})["fc"]
+    assert np.shares_memory(masked.codes, seen.codes)
+
+
+def test_arrays_in_any_order_of_memory_are_seen_alike():
+    codes = np.arange(12).reshape(3, 4)
+    for same in (codes, np.asfortranarray(codes), codes[::-1][::-1], codes.astype(">i8")):
+        seen = layer(same)
+        assert seen.codes.tolist() == codes.tolist()
+        assert seen.codes.flags.c_contiguous
 
 
 @given(small_layers())
@@ -124,9 +162,15 @@ def test_data_that_was_not_given_is_missed(needed):
     assert caught.value.needed == needed
 
 
-def scored(score):
-    spec = SaliencySpec("odd", "a score", score)
-    return problem(layer([[1, 2]]), find_saliency=lambda name: spec)
+@dataclass(frozen=True)
+class Odd:
+    """A score."""
+
+    name: ClassVar[str] = "odd"
+    give: Any
+
+    def score(self, problem, layer):
+        return self.give(problem, layer)
 
 
 @pytest.mark.parametrize(
@@ -136,12 +180,28 @@ def scored(score):
         (lambda p, x: np.array([[1.0, -2.0]]), r"at \(0, 1\) is -2.0"),
         (lambda p, x: np.array([[np.nan, 1.0]]), r"at \(0, 0\) is nan"),
         (lambda p, x: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda p, x: sys.exit(3), "SystemExit: 3"),
+        (lambda p, x: "none", "ValueError"),
     ],
 )
 def test_scores_that_are_none_are_refused_with_saliency_and_layer(score, message):
     with pytest.raises(SaliencyError, match=f"'odd', layer 'fc': .*{message}") as caught:
-        scored(score).saliency("odd")
+        problem(layer([[1, 2]])).saliency(Odd(score))
     assert (caught.value.saliency, caught.value.layer) == ("odd", "fc")
+
+
+def test_a_saliency_is_found_by_name_or_taken_by_value():
+    ones = Odd(lambda p, x: np.ones(x.shape))
+    named = problem(layer([[1, 2]]), find_saliency={"ones": ones}.__getitem__)
+    assert (named.saliency("ones")["fc"] == named.saliency(ones)["fc"]).all()
+
+
+def test_scales_are_fitted_where_some_can_be_chosen():
+    chosen = layer([[3, -1]], weight=[[0.9, -0.3]], scale=np.array([0.3]), code_range=(-3, 3))
+    assert chosen.fitted_scales(4).shape == (1,)
+    with pytest.raises(MissingDataError, match="'fc' has no scales that can be chosen") as caught:
+        layer([[3, -1]]).fitted_scales(4)
+    assert caught.value.needed == "scales"
 
 
 def test_a_problem_outside_the_host_knows_no_saliency():

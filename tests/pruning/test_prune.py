@@ -6,8 +6,9 @@ from hypothesis import given, strategies as st
 
 from networks import EXAMPLES, Builder, example, inputs, networks, with_input
 from secateur.analysis import analyze
-from secateur.errors import InputRangeError, MissingDataError, ShapeError
-from secateur.network.tables import ExplicitTable
+from secateur.errors import InfeasibleError, InputRangeError, MissingDataError, ShapeError
+from secateur.network import ExplicitTable
+from secateur.pruning import Accumulator
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.plugins import strategies
 from secateur.pruning.prune import problem_of, prune
@@ -30,7 +31,8 @@ def test_codes_are_zero_or_as_before_and_nothing_else_changes(network, strategy)
 
 @given(networks(), st.integers(1, 6))
 def test_every_accumulator_fits_whatever_pruning_moves(network, bits):
-    report = analyze(prune(network, "accumulator", bits=bits))
+    widths = {layer.name: bits for layer in network.layers}
+    report = analyze(prune(network, Accumulator(widths)))
     for layer in network.layers:
         assert report[layer.name].bits() <= bits
 
@@ -45,6 +47,19 @@ def test_input_ranges_are_sound_for_every_mask(network, seed):
         final = report[layer.name].channels
         assert (proved.low <= final.low).all()
         assert (proved.high >= final.high).all()
+
+
+@pytest.mark.parametrize("name", ["residual", "pooled"])
+def test_sums_that_no_mask_narrows_are_an_error_unless_they_are_left_out(name):
+    network = example(name)
+    sums = {n.name: n.bits() for n in analyze(network).accumulators}
+    sums = {n: b for n, b in sums.items() if not hasattr(network[n], "codes")}
+    assert sums
+    with pytest.raises(InfeasibleError, match="masks do not narrow it") as caught:
+        prune(network, "accumulator", bits=max(sums.values()) - 1)
+    assert caught.value.layer in sums
+    pruned = prune(network, "accumulator", bits=max(sums.values()))
+    assert analyze(pruned).accumulator_bits <= max(sums.values())
 
 
 def test_a_range_away_from_zero_moves_when_weights_go():

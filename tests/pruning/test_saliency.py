@@ -5,7 +5,8 @@ import pytest
 from layers import layer, problem
 
 from secateur.errors import MissingDataError
-from secateur.pruning.plugins import saliencies, saliency
+from secateur.pruning.apply import saliency_named
+from secateur.pruning.plugins import saliencies
 
 WEIGHT = np.array([[1.0, -2.0], [0.5, 4.0]])
 X = np.array([[3.0, 0.0], [4.0, 1.0]])
@@ -14,7 +15,7 @@ FED = problem(
     layer([[1, -2], [0, 4]], weight=WEIGHT),
     activate=lambda: {"fc": X},
     differentiate=lambda: {"fc": GRADIENTS},
-    find_saliency=lambda name: saliency(name).spec,
+    find_saliency=saliency_named,
 )
 
 

@@ -1,6 +1,8 @@
 """A pruner in a training loop: masks that move, a finish that is proved."""
 
 import copy
+from dataclasses import dataclass
+from typing import ClassVar
 
 import brevitas.nn as qnn
 import numpy as np
@@ -14,15 +16,16 @@ from torch.nn.utils import prune
 from secateur.analysis import analyze
 from secateur.errors import (
     BrokenPromiseError,
+    InfeasibleError,
     NotFiniteError,
     OptionError,
     ScheduleError,
     UnfinishedModelError,
     UnknownStrategyError,
 )
+from secateur.pruning import Accumulator, Random
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.schedule import Gradual, Iterative, OneShot, Reselect
-from secateur.pruning.strategy import Promise, StrategySpec
 from secateur.pruning.torch import Pruner
 from secateur.reading.torch import freeze, quantize
 
@@ -184,7 +187,7 @@ class TestFinish:
     def test_serves_conv_nets_and_layers_that_are_called_twice(self):
         torch.manual_seed(0)
         model = quantize(ConvNet(), 3, 2, X)
-        pruner = Pruner(model, "accumulator", bits=5)
+        pruner = Pruner(model, Accumulator(dict.fromkeys(("stem", "body", "body.2", "head"), 5)))
         train(model, 30, pruner)
         masks = pruner.finish()
         assert (masks["body"] == masks["body.2"]).all()
@@ -201,20 +204,19 @@ class TestFinish:
         assert max(widths(model)) <= 5
 
     def test_reports_a_promise_that_is_not_kept(self):
-        from dataclasses import dataclass
-
         @dataclass(frozen=True)
-        class NoOptions:
-            pass
+        class KeepAll:
+            """Removes nothing, whatever it promised."""
 
-        keep_all = StrategySpec(
-            "keep-all",
-            "removes nothing, whatever it promised",
-            NoOptions,
-            lambda problem, options: {},
-            Promise(accumulator_bits=lambda options: 2),
-        )
-        pruner = Pruner(classifier(), keep_all)
+            name: ClassVar[str] = "keep-all"
+
+            def masks(self, problem):
+                return {}
+
+            def widths(self, problem):
+                return {layer.name: 2 for layer in problem.layers}
+
+        pruner = Pruner(classifier(), KeepAll())
         with pytest.raises(BrokenPromiseError, match="promised 2 span bits"):
             pruner.finish()
 
@@ -288,18 +290,38 @@ class TestScales:
     def test_of_a_layer_that_is_called_twice_are_the_coarser_of_both(self):
         torch.manual_seed(0)
         model = quantize(ConvNet(), 3, 2, X)
-        pruner = Pruner(model, [("random", {"sparsity": 0.6}), ("accumulator", {"bits": 5})])
-        before = scales(model)["body"]
+        pruner = Pruner(model, [Random(0.6), Accumulator({"body": 5, "body.2": 5})])
         problem = pruner._problem(pruner.masks)
         random = apply_strategy(problem, "random", sparsity=0.6)
-        calls = [
-            problem.with_masks(random)[name].fitted_scales(before.flatten().numpy(), 5, (-3, 3))
-            for name in ("body", "body.2")
-        ]
+        calls = [problem.with_masks(random)[name].fitted_scales(5) for name in ("body", "body.2")]
         assert (calls[0] != calls[1]).any()
         pruner.select()
         after = scales(model)["body"].flatten()
         assert after.tolist() == pytest.approx(np.maximum(*calls), rel=1e-6)
+
+    def test_of_any_strategy_are_set_where_it_says(self):
+        @dataclass(frozen=True)
+        class Halve:
+            """Halves the scales of the first layer."""
+
+            name: ClassVar[str] = "halve"
+
+            def masks(self, problem):
+                return {}
+
+            def fitted_scales(self, problem):
+                first = problem.layers[0]
+                assert first.code_range == (-3, 3)
+                return {first.name: first.scale / 2}
+
+        model = classifier()
+        before, codes = scales(model), freeze(model)["0"].codes.astype(int)
+        pruner = Pruner(model, Halve())
+        pruner.select()
+        after = scales(model)
+        assert torch.allclose(after["0"], before["0"] / 2)
+        assert torch.equal(after["3"], before["3"])
+        assert (abs(pruner._problem(pruner.masks)["0"].codes) >= abs(codes)).all()
 
     def test_that_have_run_away_are_reported(self):
         model = classifier()
@@ -417,13 +439,18 @@ class TestProblem:
     @staticmethod
     def given(model, **keywords):
         problems = []
-        watch = StrategySpec(
-            "watch",
-            "keeps everything and remembers the problem",
-            type(OneShot()),
-            lambda problem, options: problems.append(problem) or {},
-        )
-        pruner = Pruner(model, watch, **keywords)
+
+        @dataclass(frozen=True)
+        class Watch:
+            """Keeps everything and remembers the problem."""
+
+            name: ClassVar[str] = "watch"
+
+            def masks(self, problem):
+                problems.append(problem)
+                return {}
+
+        pruner = Pruner(model, Watch(), **keywords)
         pruner.select()
         return pruner, problems[0]
 
@@ -518,3 +545,30 @@ class TestRefuses:
         with pytest.raises(OptionError):
             Pruner(model, "accumulator", bit=4)
         assert not prune.is_pruned(model)
+
+    @pytest.mark.parametrize("schedule", [Gradual(begin=1, end=9), Iterative(rounds=2, steps=3)])
+    def test_a_strategy_that_cannot_go_gradually_where_it_would_have_to(self, schedule):
+        @dataclass(frozen=True)
+        class Whole:
+            """All or nothing."""
+
+            name: ClassVar[str] = "whole"
+
+            def masks(self, problem):
+                return {}
+
+        model = classifier()
+        with pytest.raises(ScheduleError, match=r"'whole' has no toward.*OneShot or Reselect"):
+            Pruner(model, ["magnitude", Whole()], schedule=schedule)
+        assert not prune.is_pruned(model)
+        pruner = Pruner(model, Whole(), schedule=Iterative(rounds=1, steps=3))
+        with pytest.raises(ScheduleError, match="'whole' has no toward"):
+            pruner.select(0.5)
+
+    def test_widths_that_a_sum_pool_exceeds_whatever_is_pruned(self):
+        model = quantize(ConvNet(), 3, 2, X)
+        with pytest.raises(InfeasibleError, match="masks do not narrow it") as caught:
+            Pruner(model, "accumulator", bits=4)
+        assert caught.value.needed_bits == 6  # 12 positions of a sum of two codes up to 3
+        assert not prune.is_pruned(model)
+        Pruner(model, Accumulator({"stem": 4, "body": 4, "body.2": 4, "head": 4}))

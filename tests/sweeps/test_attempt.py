@@ -1,3 +1,5 @@
+import asyncio
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,35 @@ def test_an_exception_becomes_strings():
     assert failure.type.endswith("UnpicklableError")
     assert failure.message == "no good"
     assert "raise UnpicklableError" in failure.traceback
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), MemoryError()], ids=repr
+)
+def test_whatever_is_raised_is_a_failure_of_its_point(error):
+    def evaluate(point):
+        raise error
+
+    assert attempt(evaluate, POINT).failure.type.endswith(type(error).__name__)
+
+
+def test_ctrl_c_goes_on():
+    def evaluate(point):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attempt(evaluate, POINT)
+
+
+def test_a_message_that_cannot_be_read_is_said_so():
+    class SilentError(Exception):
+        def __str__(self):
+            raise ValueError
+
+    def evaluate(point):
+        raise SilentError
+
+    assert "ValueError" in attempt(evaluate, POINT).failure.message
 
 
 @pytest.mark.parametrize(

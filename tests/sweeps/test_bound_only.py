@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 from networks import example, networks
 from secateur.analysis import analyze
 from secateur.errors import MaskError, OptionError, ShapeError, UnknownLayerError
+from secateur.pruning import Accumulator
 from secateur.pruning.prune import problem_of, prune
 from secateur.sweeps import Sparsities, Widths, sweep_bounds
 
@@ -144,7 +145,7 @@ def test_widths_are_kept_and_those_of_the_accumulator_strategy(network, widths):
     columns = sweep_bounds(network, Widths(widths))
     assert (columns["accumulator_bits"] <= widths).all()
     for i, bits in enumerate(widths):
-        pruned = prune(network, "accumulator", bits=bits)
+        pruned = prune(network, Accumulator({x.name: bits for x in network.layers}))
         masks = {x.name: x.codes != 0 for x in pruned.layers}
         assert row(columns, i) == row(sweep_bounds(network, [masks]), 0)
 

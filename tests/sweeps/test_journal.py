@@ -1,5 +1,6 @@
+import dataclasses
 import json
-import os
+import random
 import subprocess
 import sys
 import textwrap
@@ -8,19 +9,26 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from secateur.errors import JournalError, JournalLockedError, JournalWriteError
-from secateur.sweeps.journal import FORMAT, Journal, Recorded
+from secateur.errors import (
+    FileFormatError,
+    FileVersionError,
+    JournalError,
+    JournalLockedError,
+    JournalWriteError,
+)
+from secateur.sweeps.journal import Journal, Recorded
 from secateur.sweeps.points import identity
+from secateur.sweeps.provenance import library_version
 from secateur.sweeps.records import Failure, Outcome, Record
 
-FINGERPRINT = {"evaluate": "digits.evaluate", "secateur": "0.1.0"}
+FINGERPRINT = {"evaluate": "digits.evaluate"}
 FROZEN = Path(__file__).parent / "journal-of-format-1.jsonl"
 
 
 def record(n, value=None, failure=None):
     point = {"n": n}
     values = {} if failure else {"value": n * n if value is None else value}
-    return Record(n, identity(point, {}), point, {}, Outcome(values, 0.25, failure))
+    return Record(n, identity(point), point, {}, Outcome(values, 0.25, failure))
 
 
 @pytest.fixture
@@ -53,7 +61,7 @@ def test_it_is_there_before_the_journal_is_closed(path):
 def test_every_line_is_json_and_the_first_is_the_fingerprint(written):
     first, *rest = [json.loads(line) for line in written.read_text().splitlines()]
     assert first["sweep"] == FINGERPRINT
-    assert first["format"] == FORMAT
+    assert (first["format"], first["version"]) == ("secateur-journal", 2)
     assert [line["values"] for line in rest] == [{"value": n * n} for n in range(3)]
 
 
@@ -133,10 +141,9 @@ def test_a_journal_of_another_sweep_is_refused_with_the_difference(written):
 
 
 def test_a_newer_journal_is_refused(written):
-    text = written.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT + 1}')
-    written.write_text(text)
+    written.write_text(written.read_text().replace('"version": 2', '"version": 3'))
     for read in (lambda: list(Recorded(written)), lambda: Journal(written, FINGERPRINT)):
-        with pytest.raises(JournalError, match=r"format 2; this library reads up to 1: upgrade"):
+        with pytest.raises(FileVersionError, match=r"version 3.*reads version 1 to 2; upgrade"):
             read()
 
 
@@ -145,7 +152,7 @@ def test_a_newer_journal_is_refused(written):
 )
 def test_a_file_that_is_no_journal_is_left_alone(path, content):
     path.write_bytes(content)
-    with pytest.raises(JournalError, match=r"no journal of a sweep"):
+    with pytest.raises(FileFormatError, match=r"journal of a sweep"):
         Journal(path, FINGERPRINT)
     assert path.read_bytes() == content
 
@@ -156,6 +163,51 @@ def test_the_frozen_journal_of_format_1_stays_readable():
     assert ok.values == {"accuracy": 0.875, "complexity": 1.5e9, "backend": "concrete-numpy"}
     assert ok.provenance == {"secateur": "0.1.0"}
     assert failed.outcome.failure.type == "ValueError"
+
+
+def test_a_journal_of_format_1_goes_on(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    path.write_text(FROZEN.read_text().replace("0.1.0", "0.0.1"))
+    point = {"strategy": "magnitude", "bits": 4, "seed": 0}
+    with pytest.warns(UserWarning, match=r"records of another version \(2 of secateur 0.0.1"):
+        journal = Journal(path, FINGERPRINT)
+    assert journal.find(identity(point)).values["accuracy"] == 0.875
+    journal.append(record(7))
+    journal.close()
+    assert [r.point for r in Recorded(path)][::2] == [point, {"n": 7}]
+
+
+def test_another_version_of_the_library_goes_on_and_is_told(path):
+    journal = Journal(path, FINGERPRINT)
+    journal.append(dataclasses.replace(record(1), provenance={"secateur": "0.0.1"}))
+    journal.append(dataclasses.replace(record(2), provenance={"secateur": library_version()}))
+    journal.close()
+    with pytest.warns(UserWarning, match=r"1 of secateur 0.0.1; this is"):
+        journal = Journal(path, FINGERPRINT)
+    assert journal.find(record(1).key).provenance == {"secateur": "0.0.1"}
+    journal.close()
+
+
+def test_no_flipped_bit_is_believed(written):
+    """Whatever bit flips, reading is an error, or all that was read is what was written."""
+    whole = written.read_bytes()
+    expected = list(Recorded(written))
+    for at in random.Random(0).sample(range(8 * len(whole)), 1000):
+        damaged = bytearray(whole)
+        damaged[at // 8] ^= 1 << at % 8
+        written.write_bytes(damaged)
+        with pytest.raises((JournalError, FileFormatError, FileVersionError)):
+            list(Recorded(written))
+    written.write_bytes(whole)
+    assert list(Recorded(written)) == expected
+
+
+def test_a_record_under_another_points_key_is_refused(path):
+    journal = Journal(path, FINGERPRINT)
+    journal.append(dataclasses.replace(record(1), key=record(2).key))
+    journal.close()
+    with pytest.raises(JournalError, match=r"line 2 is damaged.*key is not that of its point"):
+        list(Recorded(path))
 
 
 def test_two_sweeps_never_write_one_journal(path):
@@ -188,7 +240,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, where):
         Journal(tmp_path / where, FINGERPRINT)
 
 
-def test_a_full_disk_leaves_whole_records(path):
+def test_a_full_disk_leaves_whole_records(path, with_helpers):
     """A limit on the size of files fails a write halfway, as a full disk does."""
     program = f"""
         import resource
@@ -205,7 +257,7 @@ def test_a_full_disk_leaves_whole_records(path):
     """
     told = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env=with_helpers,
         capture_output=True,
         text=True,
     ).stdout

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from executors import dask, two_processes
 
-from secateur.errors import OptionError, PointError
+from secateur.errors import OptionError, PointError, UnknownStrategyError
 from secateur.sweeps import Recipe, grid, sweep
 
 torch = pytest.importorskip("torch")
@@ -80,16 +80,22 @@ def test_the_cache_is_no_part_of_the_sweep(recipe, tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_an_option_that_the_strategy_does_not_have_is_that_points_failure(recipe):
-    (record,) = sweep(grid(strategy=["accumulator"], sparsity=[0.5]), recipe)
-    assert record.outcome.failure.type == "secateur.errors.OptionError"
-    with pytest.raises(OptionError, match=r"sparsity"):
-        recipe({"strategy": "accumulator", "sparsity": 0.5})
-
-
-def test_a_point_without_a_strategy_is_refused(recipe):
-    with pytest.raises(PointError, match=r"field 'strategy'"):
-        recipe({"bits": 4})
+@pytest.mark.parametrize(
+    ("point", "error", "complaint"),
+    [
+        ({"strategy": ["accumulator"], "sparsity": [0.5]}, OptionError, "no option 'sparsity'"),
+        ({"strategy": ["magnitude", "accumulator"], "bits": [5]}, OptionError, "no option 'bits'"),
+        ({"strategy": ["accumulator"], "bits": [5, "wide"]}, OptionError, "'wide'"),
+        ({"strategy": ["accumulatr"]}, UnknownStrategyError, "accumulatr"),
+        ({"bits": [4]}, PointError, "field 'strategy'"),
+    ],
+)
+def test_what_is_wrong_with_a_point_is_said_before_anything_is_trained(
+    recipe, point, error, complaint
+):
+    with pytest.raises(error, match=complaint):
+        sweep(grid(**point), recipe)
+    assert not recipe.cache.exists()
 
 
 @pytest.mark.encrypted

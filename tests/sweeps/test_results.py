@@ -8,7 +8,7 @@ from secateur.sweeps.results import Latest, Results
 
 
 def record(index, point, values=None, failure=None):
-    return Record(index, identity(point, {}), point, {}, Outcome(values or {}, 0.5, failure))
+    return Record(index, identity(point), point, {}, Outcome(values or {}, 0.5, failure))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import executors
 import pytest
 
 from secateur.errors import (
+    ArgumentError,
     JournalError,
     PointError,
     ResultError,
@@ -174,6 +175,30 @@ def test_an_unknown_strategy_is_named_before_any_point_runs():
     assert calls == []
 
 
+class Checked:
+    """An evaluate function that knows which points it cannot take."""
+
+    def check(self, point):
+        if point["strategy"] == "magnitude" and "width" in point:
+            raise PointError(f"no width in {point}", point=point)
+
+    def __call__(self, point):
+        raise AssertionError("a point ran")
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        grid(strategy=["accumulator", "magnitude"], width=[3, 4]),
+        [{"strategy": "accumulator", "width": 3}, {"strategy": "magnitude", "width": 3}],
+    ],
+    ids=["grid", "list"],
+)
+def test_what_evaluate_cannot_take_is_named_before_any_point_runs(points):
+    with pytest.raises(PointError, match=r"no width in.*'magnitude'"):
+        sweep(points, Checked())
+
+
 def test_a_wrong_point_of_a_generator_stops_the_sweep_and_keeps_the_rest(tmp_path):
     journal = tmp_path / "runs.jsonl"
     with pytest.raises(PointError, match=r"field 'f'"):
@@ -213,7 +238,7 @@ def test_another_functions_journal_is_refused(tmp_path):
 
 @pytest.mark.parametrize("executor", [0, -1])
 def test_a_pool_of_no_processes_is_refused(executor):
-    with pytest.raises(ValueError, match=r"at least one process"):
+    with pytest.raises(ArgumentError, match=r"at least one process"):
         sweep(grid(n=[1]), square, executor=executor)
 
 
@@ -308,10 +333,9 @@ DRIVER = """
 """
 
 
-def start_driver(directory, executor):
+def start_driver(directory, executor, environment):
     script = directory / "driver.py"
     script.write_text(textwrap.dedent(DRIVER))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     return subprocess.Popen(
         [sys.executable, script, directory, executor],
         env=environment,
@@ -345,8 +369,10 @@ def alive(pid):
 
 @pytest.mark.parametrize("executor", ["None", "2"])
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGINT])
-def test_a_driver_that_is_stopped_goes_on_where_it_was(tmp_path, executor, with_signal):
-    driver = start_driver(tmp_path, executor)
+def test_a_driver_that_is_stopped_goes_on_where_it_was(
+    tmp_path, executor, with_signal, with_helpers
+):
+    driver = start_driver(tmp_path, executor, with_helpers)
     wait_for(lambda: len(marks(tmp_path)) >= 6, "six points")
     driver.send_signal(with_signal)
     _, stderr = driver.communicate(timeout=30)
@@ -358,7 +384,7 @@ def test_a_driver_that_is_stopped_goes_on_where_it_was(tmp_path, executor, with_
     recorded = {r.point["n"] for r in Recorded(tmp_path / "runs.jsonl")}
     assert len(recorded) >= len(before) - 4
 
-    driver = start_driver(tmp_path, executor)
+    driver = start_driver(tmp_path, executor, with_helpers)
     assert driver.wait(timeout=60) == 0
     driver.stderr.close()
     results = Results.read(tmp_path / "runs.jsonl")
@@ -367,8 +393,8 @@ def test_a_driver_that_is_stopped_goes_on_where_it_was(tmp_path, executor, with_
     assert all(times[n] == 1 for n in recorded), "a recorded point was evaluated again"
 
 
-def test_forked_workers_that_outlive_their_driver_do_not_keep_the_journal(tmp_path):
-    driver = start_driver(tmp_path, "ProcessPoolExecutor(2)")
+def test_forked_workers_that_outlive_their_driver_do_not_keep_the_journal(tmp_path, with_helpers):
+    driver = start_driver(tmp_path, "ProcessPoolExecutor(2)", with_helpers)
     try:
         wait_for(lambda: len(marks(tmp_path)) >= 6, "six points")
         driver.kill()
@@ -377,6 +403,16 @@ def test_forked_workers_that_outlive_their_driver_do_not_keep_the_journal(tmp_pa
         Journal(tmp_path / "runs.jsonl", fingerprint(evaluates.leave_a_mark)).close()
     finally:
         os.killpg(driver.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6])
+def test_ctrl_c_at_any_moment_prints_nothing_of_the_workers(tmp_path, after_s, with_helpers):
+    driver = start_driver(tmp_path, "2", with_helpers)
+    time.sleep(after_s)
+    os.killpg(driver.pid, signal.SIGINT)
+    _, stderr = driver.communicate(timeout=30)
+    assert stderr.count("Traceback") <= 1, stderr
+    assert "Spawn" not in stderr, stderr
 
 
 def test_ctrl_c_does_not_wait_for_the_points_in_flight():

@@ -7,17 +7,20 @@ element of a tensor. What is not known to be sound is refused, with its source l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import networkx as nx
 import numpy as np
 
-from secateur.circuits.rules import Step, is_constant, point, range_of
+from secateur.circuits.rules import Step, is_constant, is_encrypted, range_of
 from secateur.errors import UnprovableError
 from secateur.ranges import Ranges
 
 Proof = Mapping[Any, Ranges]
+
+#: An operation and its range over the box of its operands ↦ a range that is no wider.
+Tighten = Callable[[Step, Ranges], Ranges]
 
 #: Operations that TFHE computes modulo a power of two, exact whatever their own range is.
 _MODULAR = {
@@ -46,7 +49,17 @@ _MODULAR = {
 }
 
 
-def prove(graph: Any, inputs: Mapping[str, Ranges], joined: Collection[Any] = ()) -> Proof:
+#: Of truth values alone NumPy computes these as truth values, too.
+_COUNTING = {"add", "dot", "matmul"}
+
+
+def prove(
+    graph: Any,
+    inputs: Mapping[str, Ranges],
+    joined: Collection[Any] = (),
+    tighten: Tighten = lambda step, ranges: ranges,
+    truths: Collection[Any] = (),
+) -> Proof:
     """Return node → range for every node of a backend's traced graph.
 
     Args:
@@ -54,6 +67,8 @@ def prove(graph: Any, inputs: Mapping[str, Ranges], joined: Collection[Any] = ()
         inputs: parameter name → range, low and high int64 broadcastable to its shape.
         joined: nodes of shape [channels, ...] whose elements of one channel are to share one
             range, their hull, as `secateur.analyze` has it.
+        tighten: what else is known of ranges; called for every operation, in order.
+        truths: the nodes that NumPy computes as truth values.
 
     Returns:
         Node → low and high, int64 of the node's shape.
@@ -65,15 +80,56 @@ def prove(graph: Any, inputs: Mapping[str, Ranges], joined: Collection[Any] = ()
     proved: dict[Any, Ranges] = {}
     for node in nx.topological_sort(graph.graph):
         if node.operation.value == "input":
-            given = inputs[node.properties["name"]]
-            shape = node.output.shape
-            ranges = Ranges(*(np.broadcast_to(s, shape) for s in (given.low, given.high)))
+            ranges = inputs[node.properties["name"]].broadcast_to(node.output.shape)
         elif is_constant(node):
             ranges = _constant(node)
         else:
-            ranges = range_of(Step(node, graph.ordered_preds_of, proved))
+            step = Step(node, graph.ordered_preds_of, proved, truths)
+            _check_integers(step)
+            ranges = tighten(step, range_of(step))
         proved[node] = _join(ranges) if node in joined else ranges
     return proved
+
+
+def truth_values(graph: Any, sample: Mapping[str, Any]) -> set[Any]:
+    """Return the nodes that NumPy computes as truth values; in a circuit they are 0 and 1.
+
+    Args:
+        graph: the graph, univariate subgraphs fused.
+        sample: parameter name → some value in range.
+
+    Raises:
+        UnprovableError: NumPy makes something else of truth values than the circuit does.
+    """
+    truths: set[Any] = set()
+    values: dict[Any, Any] = {}
+    for node in nx.topological_sort(graph.graph):
+        if node.operation.value == "input":
+            values[node] = sample[node.properties["name"]]
+            continue
+        step = Step(node, graph.ordered_preds_of, {}, truths)
+        preds = step.preds
+        if preds and truths.issuperset(preds) and step_is(node, _COUNTING):
+            raise step.refuse(
+                "combines truth values alone, of which NumPy makes a truth value and the circuit "
+                "a number; multiply one of them by 1 to count"
+            )
+        try:
+            with np.errstate(all="ignore"):
+                value = node(*map(step.typed, (np.array(values[p]) for p in preds), preds))
+        except TypeError as error:
+            raise step.refuse(f"is not defined for truth values ({error})") from error
+        except Exception:  # what is wrong with it, the proof finds out
+            value = np.zeros(node.output.shape, dtype=np.int64)
+        values[node] = value
+        if np.asarray(value).dtype == np.bool_:
+            truths.add(node)
+    return truths
+
+
+def step_is(node: Any, names: Collection[str]) -> bool:
+    """Say whether a node is one of the operations called `names`."""
+    return node.operation.value == "generic" and node.properties["name"] in names
 
 
 def _constant(node: Any) -> Ranges:
@@ -85,16 +141,21 @@ def _constant(node: Any) -> Ranges:
             operation="constant",
             location=node.location,
         )
-    return point(value)
+    return Ranges.point(value.astype(np.int64) if value.dtype == np.bool_ else value)
+
+
+def _check_integers(step: Step) -> None:
+    if not hasattr(step.node.output.dtype, "is_signed"):
+        raise step.refuse(
+            f"gives {step.node.output.dtype} numbers; a function is encrypted in integers: say "
+            "how to make them with .astype(np.int64)"
+        )
 
 
 def _join(ranges: Ranges) -> Ranges:
-    axes = tuple(range(1, ranges.low.ndim))
-    low, high = ranges.low, ranges.high
-    return Ranges(
-        np.broadcast_to(low.min(axis=axes, keepdims=True), low.shape),
-        np.broadcast_to(high.max(axis=axes, keepdims=True), high.shape),
-    )
+    axes = len(ranges.shape) - 1
+    channels = ranges.hull_over(range(1, 1 + axes))
+    return channels.moved(lambda side: side.reshape(-1, *(1,) * axes)).broadcast_to(ranges.shape)
 
 
 def declare(graph: Any, proof: Proof) -> dict[Any, tuple[int, int]]:
@@ -130,5 +191,5 @@ def _is_modular(graph: Any, node: Any) -> bool:
         return False
     if node.properties["name"] in {"multiply", "matmul", "dot"}:
         # A product of two encrypted values is made of lookups.
-        return any(is_constant(pred) for pred in graph.ordered_preds_of(node))
+        return not all(map(is_encrypted, graph.ordered_preds_of(node)))
     return True

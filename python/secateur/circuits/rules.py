@@ -8,18 +8,21 @@ its input's range, and nothing is assumed of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secateur import bounds
-from secateur.backends.backend import WIDTH_LIMIT
+from secateur.backends import WIDTH_LIMIT
 from secateur.errors import AccumulatorOverflowError, UnprovableError, WidthError
-from secateur.network.tables import Integers
-from secateur.ranges import Range, Ranges
+from secateur.network import Integers
+from secateur.ranges import Ranges, int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +33,13 @@ class Step:
         node: the backend's node, neither input nor constant.
         preds_of: node ↦ the nodes that it reads, in order.
         proved: node → range, low and high int64 of the node's shape, of all earlier nodes.
+        truths: the nodes that NumPy computes as truth values, 0 and 1 in a circuit.
     """
 
     node: Any
     preds_of: Callable[[Any], list[Any]]
     proved: Mapping[Any, Ranges]
+    truths: Collection[Any] = ()
 
     @property
     def preds(self) -> list[Any]:
@@ -60,7 +65,23 @@ class Step:
 
     def __call__(self, *operands: Any) -> Integers:
         """Return the operation's value for these operands, computed by the backend's node."""
-        return np.asarray(self.node(*operands)).astype(np.int64)
+        # Of single numbers NumPy warns where arrays wrap; a value that is asked for fits.
+        with np.errstate(all="ignore"):
+            value = np.asarray(self.node(*map(self.typed, operands, self.preds)))
+        if value.dtype.kind == "b":
+            return value.astype(np.int64)
+        if value.dtype.kind not in "iu":
+            raise self.refuse(
+                f"gives {value.dtype} numbers; a function is encrypted in integers: say how to "
+                "make them with .astype(np.int64)"
+            )
+        return int64(value, self.name)
+
+    def typed(self, value: Any, pred: Any) -> Any:
+        """Return an operand as NumPy has it: `~(x < y)` is no `~1`. A table's key is an integer."""
+        if pred not in self.truths:
+            return value
+        return np.asarray(value).astype(np.int64 if self.name == "tlu" else np.bool_)
 
     def refuse(self, why: str) -> UnprovableError:
         """An error that names the operation and its line in the user's source."""
@@ -70,29 +91,18 @@ class Step:
             location=self.node.location,
         )
 
-    def check_fits(self, magnitude: int) -> None:
-        """Raise unless 64 bits hold every value up to `magnitude`, a Python integer."""
-        if magnitude >= 1 << 63:
-            raise AccumulatorOverflowError(
-                f"operation {self.name!r} at {self.node.location} may reach ±{magnitude}, "
-                "which 64 bits do not hold",
-                low=-magnitude,
-                high=magnitude,
-            )
-
 
 Rule = Callable[[Step], Ranges]
-
-
-def point(value: NDArray[Any]) -> Ranges:
-    """Return the range that holds `value` alone."""
-    exact = np.asarray(value, dtype=np.int64)
-    return Ranges(exact, exact)
 
 
 def is_constant(node: Any) -> bool:
     """Say whether a node is a constant of the traced function."""
     return bool(node.operation.value == "constant")
+
+
+def is_encrypted(node: Any) -> bool:
+    """Say whether what a node gives is encrypted."""
+    return bool(node.output.is_encrypted)
 
 
 def range_of(step: Step) -> Ranges:
@@ -101,18 +111,22 @@ def range_of(step: Step) -> Ranges:
     Raises:
         UnprovableError: no rule is known for it.
         AccumulatorOverflowError: a value that 64 bits do not hold.
+        WidthError: a lookup of more bits than there are.
     """
-    if step.name in RULES:
-        return RULES[step.name](step)
-    if step.node.converted_to_table_lookup:
-        return _univariate(step)
+    try:
+        if step.node.properties.get("attributes", {}).get("is_multivariate"):
+            return _tabulated(step)
+        if step.name in RULES:
+            return RULES[step.name](step)
+        if step.node.converted_to_table_lookup:
+            return _tabulated(step)
+    except AccumulatorOverflowError as error:
+        raise AccumulatorOverflowError(
+            f"operation {step.name!r} at {step.node.location}: {error}; nothing was compiled",
+            low=error.low,  # type: ignore[attr-defined]
+            high=error.high,  # type: ignore[attr-defined]
+        ) from error
     raise step.refuse("has no rule that proves its range")
-
-
-def _magnitude(ranges: Ranges) -> int:
-    """The greatest absolute value in `ranges`, a Python integer."""
-    ends = [int(e) for s in (ranges.low, ranges.high) if s.size for e in (s.min(), s.max())]
-    return max(map(abs, ends), default=0)
 
 
 def _growing(step: Step) -> Ranges:
@@ -127,32 +141,33 @@ def _growing(step: Step) -> Ranges:
 
 def _sum(step: Step) -> Ranges:
     (source,) = step.operands
-    step.check_fits(_magnitude(source) * source.low.size)
-    return _growing(step)
+    axis = step.options.get("axis")
+    axes = range(len(source.shape)) if axis is None else np.atleast_1d(axis).tolist()
+    total = source.sum([a % len(source.shape) for a in axes])
+    return total.moved(lambda side: side.reshape(step.node.output.shape))
 
 
 def _negative(step: Step) -> Ranges:
     (source,) = step.operands
-    return Ranges(-source.high, -source.low)
+    return -source
 
 
 def _subtract(step: Step) -> Ranges:
     a, b = step.operands
-    step.check_fits(_magnitude(a) + _magnitude(b))
-    return Ranges(a.low - b.high, a.high - b.low)
+    return a - b
 
 
 def _add(step: Step) -> Ranges:
     a, b = step.operands
-    step.check_fits(_magnitude(a) + _magnitude(b))
-    return _maximum(step) or Ranges(a.low + b.low, a.high + b.high)
+    return _maximum(step) or a + b
 
 
 def _maximum(step: Step) -> Ranges | None:
     """The range of b + relu(a − b), which is max(a, b); None where the sum is something else.
 
-    A maximum of encrypted values is written so. As a sum of intervals it would come out up
-    to a bit too wide, since relu(a − b) is large only where b is small.
+    A maximum of encrypted values is written so, of tensors of any size where networks pool.
+    As a sum of intervals it would come out up to a bit too wide, since relu(a − b) is large
+    only where b is small.
     """
     for table, b in (step.preds, step.preds[::-1]):
         if _operation(table) != "tlu":
@@ -162,8 +177,8 @@ def _maximum(step: Step) -> Ranges | None:
         if _operation(difference) != "subtract" or entries.dtype == object:
             continue
         a, subtracted = step.preds_of(difference)
-        keys = step.proved[difference]
-        domain = np.arange(keys.low.min(), keys.high.max() + 1)
+        keys = step.proved[difference].hull()
+        domain = np.arange(keys.low, keys.high + 1)
         if subtracted is b and (entries[domain] == np.maximum(domain, 0)).all():
             ends = step.proved[a], step.proved[b]
             return Ranges(np.maximum(*(r.low for r in ends)), np.maximum(*(r.high for r in ends)))
@@ -174,93 +189,132 @@ def _operation(node: Any) -> str | None:
     return node.properties["name"] if node.operation.value == "generic" else None
 
 
-def _corners(step: Step) -> Ranges:
-    """Of two operands, monotone in each while the other stands still: extremes at corners.
-
-    Sound always; exact unless the operands depend on each other.
-    """
-    a, b = step.operands
-    values = [step(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
-    return Ranges(np.minimum.reduce(values), np.maximum.reduce(values))
-
-
 def _multiply(step: Step) -> Ranges:
     a, b = step.operands
-    step.check_fits(_magnitude(a) * _magnitude(b))
-    return _corners(step)
+    if step.preds[0] is step.preds[1]:
+        squares = [Ranges.point(end) * end for end in (a.low, a.high)]
+        square = squares[0].union(squares[1])
+        return Ranges(np.where(a.contains(0), 0, square.low), square.high)
+    return a * b
 
 
 def _shift(step: Step) -> Ranges:
     a, b = step.operands
     if b.low.min() < 0 or b.high.max() > 62:
         raise step.refuse(f"shifts by [{b.low.min()}, {b.high.max()}] bits")
-    step.check_fits(_magnitude(a) << int(b.high.max()) if step.name == "left_shift" else 0)
-    return _corners(step)
+    if step.name == "left_shift":
+        return a * b.moved(lambda side: np.int64(1) << side)
+    # Shifting further moves towards 0 or -1, whichever is nearer: extremes at corners.
+    corners = [step(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
+    return Ranges.point(corners[0]).union(*corners[1:])
 
 
-def _bitwise(step: Step) -> Ranges:
-    """Sound: and ≤ either operand, or and xor < the power of two above both. Not exact,
-    unless one of them is a constant: then it is a table.
-    """
-    if any(map(is_constant, step.preds)):
-        return _univariate(step)
+def _ordered(step: Step) -> Ranges:
+    """A comparison is monotone in each operand while the other stands still."""
     a, b = step.operands
-    if a.low.min() < 0 or b.low.min() < 0:
-        raise step.refuse("mixes the bits of encrypted values that may be negative")
-    if step.name == "bitwise_and":
-        high = np.minimum(a.high, b.high)
-    else:
-        most = np.maximum(a.high, b.high)
-        high = np.frompyfunc(lambda v: (1 << int(v).bit_length()) - 1, 1, 1)(most).astype(np.int64)
-    low = np.maximum(a.low, b.low) if step.name == "bitwise_or" else np.zeros_like(high)
-    return Ranges(low, high)
+    corners = [step(x, y) for x, y in ((a.low, b.high), (a.high, b.low))]
+    return Ranges.point(corners[0]).union(corners[1])
 
 
 def _equal(step: Step) -> Ranges:
     a, b = step.operands
     may = (a.low <= b.high) & (b.low <= a.high)
-    must = (a.low == a.high) & (b.low == b.high) & may
+    must = a.is_point & b.is_point & may
     low, high = (must, may) if step.name == "equal" else (~may, ~must)
     return Ranges(low.astype(np.int64), high.astype(np.int64))
 
 
+def _bitwise(step: Step) -> Ranges:
+    if len(_variables(step)) < 2:
+        return _tabulated(step)
+    a, b = step.operands
+    if a.low.min() < 0 or b.low.min() < 0:
+        raise step.refuse("mixes the bits of encrypted values that may be negative")
+    operation = _BITS[step.name]
+    ends = np.frompyfunc(lambda *box: _bit_extremes(operation, *map(int, box)), 4, 2)
+    low, high = ends(a.low, a.high, b.low, b.high)
+    return Ranges(np.asarray(low, dtype=np.int64), np.asarray(high, dtype=np.int64))
+
+
+_BITS: Mapping[str, str] = {"bitwise_and": "0001", "bitwise_or": "0111", "bitwise_xor": "0110"}
+
+
+@lru_cache(maxsize=4096)
+def _bit_extremes(truth: str, a_low: int, a_high: int, b_low: int, b_high: int) -> tuple[int, int]:
+    """The least and greatest value of a bitwise operation over a box, exactly.
+
+    Bit after bit from the top, among all prefixes of operands that stay within the box:
+    an upper bit of the result outweighs all lower ones, so that taking the best is best.
+    A prefix is known by which of the four ends it still agrees with.
+    """
+    ends = []
+    for best in (min, max):
+        states, value = {(True, True, True, True)}, 0
+        for i in reversed(range(max(a_high, b_high).bit_length())):
+            at = [end >> i & 1 for end in (a_low, a_high, b_low, b_high)]
+            reached: dict[int, set[tuple[bool, ...]]] = {}
+            for state, x, y in itertools.product(states, (0, 1), (0, 1)):
+                tight_low, tight_high, low_too, high_too = state
+                if (tight_low and x < at[0]) or (tight_high and x > at[1]):
+                    continue
+                if (low_too and y < at[2]) or (high_too and y > at[3]):
+                    continue
+                agrees = (x == at[0], x == at[1], y == at[2], y == at[3])
+                following = tuple(s and now for s, now in zip(state, agrees, strict=True))
+                reached.setdefault(int(truth[2 * x + y]), set()).add(following)
+            bit = best(reached)
+            value, states = 2 * value + bit, reached[bit]  # type: ignore[assignment]
+        ends.append(value)
+    return ends[0], ends[1]
+
+
+def _where(step: Step) -> Ranges:
+    """One of two values, or both where the condition is not known."""
+    if len(_variables(step)) < 2:
+        return _tabulated(step)
+    condition, a, b = (r.broadcast_to(step.node.output.shape) for r in step.operands)
+    never = condition.is_point & (condition.low == 0)
+    always = (condition.low > 0) | (condition.high < 0)
+    either = a.union(b)
+    return Ranges(
+        np.where(always, a.low, np.where(never, b.low, either.low)),
+        np.where(always, a.high, np.where(never, b.high, either.high)),
+    )
+
+
 def _filled(step: Step) -> Ranges:
-    return point(step())
+    return Ranges.point(step())
 
 
 def _contract(step: Step) -> Ranges:
     """Dot and matmul: one affine operation for every row or column that is encrypted."""
     a, b = step.operands
-    if a.low.ndim == 0 or b.low.ndim == 0:
-        return _multiply(step)
+    if not a.shape or not b.shape:
+        return a * b
     constant_a, constant_b = map(is_constant, step.preds)
-    if step.name == "dot" and max(a.low.ndim, b.low.ndim) > 2:
+    if step.name == "dot" and max(len(a.shape), len(b.shape)) > 2:
         raise step.refuse("is a dot product of more than two axes; write it as a matmul")
-    left = Ranges(*(s[None] if s.ndim == 1 else s for s in (a.low, a.high)))
-    right = Ranges(*(s[:, None] if s.ndim == 1 else s for s in (b.low, b.high)))
-    batch = np.broadcast_shapes(left.low.shape[:-2], right.low.shape[:-2])
-    x = Ranges(*(np.broadcast_to(s, batch + s.shape[-2:]) for s in (left.low, left.high)))
-    w = Ranges(*(np.broadcast_to(s, batch + s.shape[-2:]) for s in (right.low, right.high)))
-    low = np.empty((*batch, x.low.shape[-2], w.low.shape[-1]), np.int64)
+    x = a.moved(lambda s: s[None] if s.ndim == 1 else s)
+    w = b.moved(lambda s: s[:, None] if s.ndim == 1 else s)
+    if not (constant_a or constant_b):
+        products = x.moved(lambda s: s[..., :, :, None]) * w.moved(lambda s: s[..., None, :, :])
+        product = products.sum([len(products.shape) - 2])
+        return product.moved(lambda s: s.reshape(step.node.output.shape))
+    batch = np.broadcast_shapes(x.shape[:-2], w.shape[:-2])
+    x = x.broadcast_to(batch + x.shape[-2:])
+    w = w.broadcast_to(batch + w.shape[-2:])
+    low = np.empty((*batch, x.shape[-2], w.shape[-1]), np.int64)
     high = np.empty_like(low)
     for at in np.ndindex(batch):
         if constant_b:
+            codes = np.ascontiguousarray(w.low[at].T)
             for row in range(low.shape[-2]):
-                r = bounds.linear(
-                    np.ascontiguousarray(w.low[at].T), x.low[at][row], x.high[at][row]
-                )
+                r = bounds.linear(codes, x.low[at][row], x.high[at][row])
                 low[at][row], high[at][row] = r.low, r.high
-        elif constant_a:
+        else:
             for column in range(low.shape[-1]):
                 r = bounds.linear(x.low[at], w.low[at][:, column], w.high[at][:, column])
                 low[at][:, column], high[at][:, column] = r.low, r.high
-        else:
-            step.check_fits(_magnitude(x) * _magnitude(w) * x.low.shape[-1])
-            corners = [
-                p[at][:, :, None] * q[at][None] for p in (x.low, x.high) for q in (w.low, w.high)
-            ]
-            low[at] = np.minimum.reduce(corners).sum(axis=1)
-            high[at] = np.maximum.reduce(corners).sum(axis=1)
     shape = step.node.output.shape
     return Ranges(low.reshape(shape), high.reshape(shape))
 
@@ -271,7 +325,7 @@ def _conv(step: Step) -> Ranges:
     if not all(map(is_constant, step.preds[1:])):
         raise step.refuse("convolves with weights that are no constants")
     options = step.options
-    axes = weight.low.ndim - 2
+    axes = len(weight.shape) - 2
     pads = options["pads"]
     images = [
         bounds.conv(
@@ -295,13 +349,13 @@ def _table(step: Step) -> Ranges:
     """A lookup: the extremes of the entries from low to high, element by element."""
     (keys,) = step.operands
     table = (
-        np.broadcast_to(step.options["table"], keys.low.shape)
+        np.broadcast_to(step.options["table"], keys.shape)
         if (step.options["table"].dtype == object)
         else None
     )
     low, high = np.empty_like(keys.low), np.empty_like(keys.high)
     known: dict[tuple[int, int, int], tuple[int, int]] = {}
-    for at in np.ndindex(keys.low.shape):
+    for at in np.ndindex(keys.shape):
         entries = step.options["table"] if table is None else table[at].table
         first, last = int(keys.low[at]), int(keys.high[at])
         case = (id(entries), first, last)
@@ -317,38 +371,72 @@ def _table(step: Step) -> Ranges:
     return Ranges(low, high)
 
 
-def _univariate(step: Step) -> Ranges:
-    """Any function of single elements: evaluated on every integer that an element may be."""
-    variables = [i for i, pred in enumerate(step.preds) if not is_constant(pred)]
+def _variables(step: Step) -> list[int]:
+    """Which operands are no constants."""
+    return [i for i, pred in enumerate(step.preds) if not is_constant(pred)]
+
+
+def _tabulated(step: Step) -> Ranges:
+    """Any function of single elements: evaluated on all integers that its elements may be."""
+    low: Integers | None = None
+    high: Integers | None = None
+    for here, result in values_of(step):
+        if low is None or high is None:
+            low = np.full(result.shape, np.iinfo(np.int64).max)
+            high = np.full(result.shape, np.iinfo(np.int64).min)
+        low = np.where(here, np.minimum(low, result), low)
+        high = np.where(here, np.maximum(high, result), high)
+    if low is None or high is None:
+        raise step.refuse("reads a tensor without elements")
+    return Ranges(low, high)
+
+
+def values_of(step: Step) -> Iterator[tuple[NDArray[np.bool_], Integers]]:
+    """Yield a function of single elements on every integer, or pair of them, of its operands.
+
+    Yields:
+        Where the elements may be these integers, bool of the node's shape, and its values
+        there, int64 of the same shape. Beyond a first failure nothing is yielded.
+
+    Raises:
+        UnprovableError: it is no function of single elements, or has no value somewhere.
+        WidthError: more integers than a lookup has room for.
+    """
+    variables = _variables(step)
     shape = step.node.output.shape
-    if len(variables) != 1 or shape != np.broadcast_shapes(*(r.shape for r in step.operands)):
+    multivariate = step.node.properties.get("attributes", {}).get("is_multivariate")
+    if len(variables) != 1 and not multivariate:
         raise step.refuse("is no function of the single elements of one value")
-    (at,) = variables
-    source = step.operands[at]
-    operands: list[Any] = [pred() if is_constant(pred) else None for pred in step.preds]
-    first, last = int(source.low.min()), int(source.high.max())
-    if last - first >= 1 << WIDTH_LIMIT:
-        bits = Range(first, last).bits()
+    if shape != np.broadcast_shapes(*(r.shape for r in step.operands)):
+        raise step.refuse("is no function of the single elements of one value")
+    sources = [step.operands[i] for i in variables]
+    hulls = [source.hull() for source in sources]
+    if prod(hull.span + 1 for hull in hulls) > 1 << WIDTH_LIMIT:
+        bits = sum(hull.bits() for hull in hulls)
         raise WidthError(
-            f"operation {step.name!r} at {step.node.location} looks up [{first}, {last}], which "
-            f"takes {bits} bits, {bits - WIDTH_LIMIT} more than a lookup has; nothing was compiled",
+            f"operation {step.name!r} at {step.node.location} looks up "
+            f"{' and '.join(f'[{hull.low}, {hull.high}]' for hull in hulls)}, which takes {bits} "
+            f"bits, {bits - WIDTH_LIMIT} more than a lookup has; nothing was compiled",
             bits=bits,
             limit=WIDTH_LIMIT,
         )
-    low = np.full(shape, np.iinfo(np.int64).max)
-    high = np.full(shape, np.iinfo(np.int64).min)
-    for value in range(first, last + 1):
-        here = np.broadcast_to((source.low <= value) & (value <= source.high), shape)
+    operands: list[Any] = [pred() if is_constant(pred) else None for pred in step.preds]
+    for values in itertools.product(*(range(hull.low, hull.high + 1) for hull in hulls)):
+        here = np.ones(shape, dtype=bool)
+        for source, value in zip(sources, values, strict=True):
+            here &= source.contains(value)
         if not here.any():
             continue
-        operands[at] = np.full(source.low.shape, value)
+        for i, source, value in zip(variables, sources, values, strict=True):
+            operands[i] = np.full(source.shape, value)
         try:
             result = step(*operands)
-        except (ValueError, IndexError, ArithmeticError, RuntimeError) as error:
-            raise step.refuse(f"has no value for input {value} ({_root(error)})") from error
-        low = np.where(here, np.minimum(low, result), low)
-        high = np.where(here, np.maximum(high, result), high)
-    return Ranges(low, high)
+        except (ValueError, IndexError, ArithmeticError, RuntimeError, TypeError) as error:
+            if isinstance(error, UnprovableError):
+                raise
+            asked = values[0] if len(values) == 1 else values
+            raise step.refuse(f"has no value for input {asked} ({_root(error)})") from error
+        yield here, np.broadcast_to(result, shape)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -376,13 +464,14 @@ RULES: Mapping[str, Rule] = {
     "dot": _contract,
     "equal": _equal,
     "expand_dims": _growing,
-    "greater": _corners,
-    "greater_equal": _corners,
+    "greater": _ordered,
+    "greater_equal": _ordered,
+    "identity": _growing,
     "index.static": _growing,
     "index_static": _growing,
     "left_shift": _shift,
-    "less": _corners,
-    "less_equal": _corners,
+    "less": _ordered,
+    "less_equal": _ordered,
     "matmul": _contract,
     "max": _growing,
     "maximum": _growing,
@@ -396,12 +485,16 @@ RULES: Mapping[str, Rule] = {
     "negative": _negative,
     "not_equal": _equal,
     "ones": _filled,
+    "relu": _growing,
     "reshape": _growing,
     "right_shift": _shift,
+    "round_bit_pattern": _growing,
     "squeeze": _growing,
     "subtract": _subtract,
     "sum": _sum,
     "tlu": _table,
     "transpose": _growing,
+    "truncate_bit_pattern": _growing,
+    "where": _where,
     "zeros": _filled,
 }

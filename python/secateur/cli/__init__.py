@@ -1,8 +1,9 @@
 """The command line: a thin shell over the library.
 
-Results go to stdout, everything else to stderr; `--json` prints the same as one JSON value.
-An error of the library ends with its message and status 1, a misused command with status 2,
-a certificate that does not hold or points that failed with status 3, Ctrl-C with 130.
+Results go to stdout, everything else to stderr; `--json` prints the same as one JSON value, an
+error as `{"error": {"type", "message", "facts"}}`. An error of the library, or of a file, ends
+with its message and status 1, a misused command with status 2, a certificate that does not hold
+or points that failed with status 3, Ctrl-C with 130.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from secateur.extras import needed_for
 with needed_for("the command line"):
     import click
 
-from secateur.cli.networks import bounds, compile, prune, verify
+from secateur.cli.bounds import bounds
+from secateur.cli.networks import compile, prune, verify
 from secateur.cli.output import Group
+from secateur.cli.reading import read
 from secateur.cli.strategies import strategies
 from secateur.cli.sweeps import report, sweep
 
@@ -24,5 +27,5 @@ def main() -> None:
     """Prune networks until the worst case provably fits an encrypted accumulator."""
 
 
-for command in (strategies, bounds, prune, compile, verify, sweep, report):
+for command in (read, strategies, bounds, prune, compile, verify, sweep, report):
     main.add_command(command)

@@ -1,93 +1,77 @@
-"""`secateur bounds`, `prune`, `compile` and `verify`: one network from file to circuit."""
+"""`secateur prune`, `compile` and `verify`: one network from file to circuit."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from secateur.analysis import analyze
-from secateur.circuits import certificate as certificates
-from secateur.circuits.circuit import compile as compile_network
-from secateur.cli.output import json_option, print_json
+from secateur.circuits.certificate import Certificate, verify as verify_certificate
+from secateur.cli.output import check_place, json_option, print_json, say
+from secateur.errors import FileFormatError
+from secateur.files import check_new_directory
 from secateur.network import Network, storage
+from secateur.pruning import plugins
+from secateur.pruning.options import from_text
 from secateur.pruning.prune import prune as prune_network
 from secateur.show.tables import Table
 
-_file = click.Path(exists=True, dir_okay=False)
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command()
-@click.argument("model", type=_file)
-@json_option
-def bounds(model: str, as_json: bool) -> None:
-    """Print the proved range of every node of the network in the file MODEL."""
-    report = analyze(storage.load(model))
-    if not as_json:
-        click.echo(report)
-        click.echo(f"widest accumulator: {report.accumulator_bits} bits")
-        return
-    nodes = [
-        {
-            "name": node.name,
-            "kind": node.kind,
-            "shape": node.shape,
-            "low": node.channels.low,
-            "high": node.channels.high,
-            "bits": node.bits(),
-            "exact": bool(node.exact.all()),
-        }
-        for node in report
-    ]
-    print_json({"accumulator_bits": report.accumulator_bits, "nodes": nodes})
-
-
-def _option(context: click.Context, parameter: click.Parameter, given: Any) -> dict[str, Any]:
-    """Read NAME=VALUE pairs; a value that is not JSON is a string."""
-    options = {}
+def _pairs(context: click.Context, parameter: click.Parameter, given: Any) -> dict[str, str]:
+    """Read NAME=VALUE pairs."""
+    pairs = {}
     for pair in given:
         name, equals, text = pair.partition("=")
         if not equals:
             raise click.BadParameter(f"{pair!r} is not of the form NAME=VALUE")
-        try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
-    return options
+        pairs[name] = text
+    return pairs
 
 
 @click.command()
 @click.argument("model", type=_file)
 @click.argument("strategy")
-@click.argument("output", type=click.Path(dir_okay=False))
+@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "-o",
     "--option",
     "options",
     multiple=True,
-    callback=_option,
+    callback=_pairs,
     metavar="NAME=VALUE",
     help="An option of the strategy, such as bits=6; may be repeated.",
 )
 @click.option("--samples", type=_file, help="NumPy file of input codes [samples, ...].")
-@click.option("--seed", default=0, show_default=True, help="Of the strategy's randomness.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the strategy's randomness.",
+)
 @json_option
 def prune(
-    model: str,
+    model: Path,
     strategy: str,
-    output: str,
-    options: dict[str, Any],
-    samples: str | None,
+    output: Path,
+    options: dict[str, str],
+    samples: Path | None,
     seed: int,
     as_json: bool,
 ) -> None:
     """Prune the network in the file MODEL with STRATEGY and write it to the file OUTPUT."""
+    check_place(output)
     network = storage.load(model)
-    codes = None if samples is None else np.load(samples, allow_pickle=False)
-    pruned = prune_network(network, strategy, samples=codes, seed=seed, **options)
+    codes = None if samples is None else _samples(samples)
+    given = from_text(plugins.strategy(strategy).cls, options)
+    pruned = prune_network(network, [(strategy, given)], samples=codes, seed=seed)
     storage.save(pruned, output)
     before, after = analyze(network), analyze(pruned)
     layers = [
@@ -103,9 +87,24 @@ def prune(
     if as_json:
         print_json({"output": output, "accumulator_bits": after.accumulator_bits, "layers": layers})
     else:
-        click.echo(Table.of(tuple(layers[0]) if layers else (), layers))
-        click.echo(f"widest accumulator: {before.accumulator_bits} bits before, ", nl=False)
-        click.echo(f"{after.accumulator_bits} now")
+        say(Table.of(tuple(layers[0]) if layers else (), layers))
+        say(
+            f"widest accumulator: {before.accumulator_bits} bits before, "
+            f"{after.accumulator_bits} now"
+        )
+
+
+def _samples(path: Path) -> NDArray[Any]:
+    try:
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            raise ValueError("it holds several arrays")
+    except OSError:
+        raise
+    except Exception as error:
+        problem = f"is no array of samples: {error}"
+        raise FileFormatError(f"{path} {problem}", path=str(path), problem=problem) from error
+    return found
 
 
 def _sparsity(network: Network, name: str) -> float:
@@ -113,22 +112,39 @@ def _sparsity(network: Network, name: str) -> float:
     return float(np.mean(codes == 0))
 
 
+def _probability(context: click.Context, parameter: click.Parameter, given: Any) -> float | None:
+    if given is not None and not 0 < given < 1:
+        raise click.BadParameter(f"{given} is no probability between 0 and 1")
+    return given
+
+
 @click.command()
 @click.argument("model", type=_file)
-@click.argument("directory", required=False, type=click.Path(file_okay=False))
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--backend", help="concrete-numpy or concrete-python; what is installed if left out.")
-@click.option("--p-error", type=float, help="Probability that one lookup goes wrong.")
-@click.option("--global-p-error", type=float, help="Probability that any of an inference does.")
+@click.option(
+    "--p-error", type=float, callback=_probability, help="Probability that one lookup goes wrong."
+)
+@click.option(
+    "--global-p-error",
+    type=float,
+    callback=_probability,
+    help="Probability that any of an inference does.",
+)
 @json_option
 def compile(
-    model: str,
-    directory: str | None,
+    model: Path,
+    directory: Path | None,
     backend: str | None,
     p_error: float | None,
     global_p_error: float | None,
     as_json: bool,
 ) -> None:
     """Compile the network in the file MODEL, print its cost, and save it to DIRECTORY if given."""
+    from secateur.circuits.circuit import compile as compile_network
+
+    if directory is not None:
+        check_new_directory(directory)
     circuit = compile_network(
         storage.load(model), backend, p_error=p_error, global_p_error=global_p_error
     )
@@ -137,20 +153,19 @@ def compile(
     if as_json:
         print_json({"backend": circuit.backend.name, **asdict(circuit.cost)})
     else:
-        click.echo(circuit)
+        say(circuit)
 
 
 @click.command()
 @click.argument("certificate", type=_file)
 @click.argument("network", type=_file)
 @json_option
-def verify(certificate: str, network: str, as_json: bool) -> None:
+def verify(certificate: Path, network: Path, as_json: bool) -> None:
     """Compute all that CERTIFICATE says of NETWORK again, and say where they differ."""
-    certified = certificates.Certificate.load(certificate)
-    verdict = certificates.verify(certified, storage.load(network))
+    verdict = verify_certificate(Certificate.load(certificate), storage.load(network))
     if as_json:
         print_json({"holds": verdict.holds, **asdict(verdict)})
     else:
-        click.echo(verdict)
+        say(verdict)
     if not verdict.holds:
         raise SystemExit(3)

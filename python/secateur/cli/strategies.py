@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from secateur.cli.output import json_option, print_json
+from secateur.cli.output import json_option, print_json, say
 from secateur.pruning import plugins
 from secateur.pruning.options import describe
+from secateur.pruning.strategy import summary
 from secateur.show.tables import Table
 
 
@@ -39,40 +40,38 @@ def strategies(name: str | None, as_json: bool) -> None:
         print_json(offers)
         return
     columns = ("name", "distribution", "version", "status", "summary")
-    click.echo(Table.of(columns, offers["strategies"]))
-    click.echo()
+    say(Table.of(columns, offers["strategies"]))
+    say("")
     saliencies = [{**o, "saliency": o["name"]} for o in offers["saliencies"]]
-    click.echo(Table.of(("saliency", *columns[1:]), saliencies))
+    say(Table.of(("saliency", *columns[1:]), saliencies))
     for plugin in offers["plugins"]:
         if plugin["status"] != "loaded":
-            click.echo("\n{distribution} {version} is {status}".format(**plugin), nl=False)
-            click.echo(f": {plugin['error']}" if plugin["error"] else "")
+            why = f": {plugin['error']}" if plugin["error"] else ""
+            say("\n{distribution} {version} is {status}".format(**plugin) + why)
 
 
-def _offers(registered: Iterable[plugins.Registered[Any]]) -> list[dict[str, Any]]:
+def _offers(registered: Iterable[plugins.Registered]) -> list[dict[str, Any]]:
     return [
         {
-            "name": r.spec.name,
+            "name": r.cls.name,
             "distribution": r.distribution,
             "version": r.version,
             "status": r.status,
-            "summary": r.spec.summary,
+            "summary": summary(r.cls),
         }
         for r in registered
     ]
 
 
-def _show_options(registered: plugins.Registered[Any], as_json: bool) -> None:
+def _show_options(registered: plugins.Registered, as_json: bool) -> None:
     (offer,) = _offers([registered])
     options = [
         {"option": o.name, "type": o.type, "default": o.default, "doc": o.doc}
-        for o in describe(registered.spec)
+        for o in describe(registered.cls)
     ]
     if as_json:
         print_json({**offer, "options": options})
         return
-    click.echo(
-        f"{offer['name']} ({offer['distribution']} {offer['version']}): {offer['summary']}\n"
-    )
+    say(f"{offer['name']} ({offer['distribution']} {offer['version']}): {offer['summary']}\n")
     shown = [{**o, "default": str(o["default"])} for o in options]
-    click.echo(Table.of(("option", "type", "default", "doc"), shown))
+    say(Table.of(("option", "type", "default", "doc"), shown))

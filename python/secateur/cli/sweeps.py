@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from secateur.cli.output import json_option, print_json
-from secateur.show.report import write_report
+from secateur.cli.output import check_place, json_option, print_json, say
 from secateur.show.tables import Table
 from secateur.sweeps import Results, grid, sweep as run_sweep
 
@@ -49,8 +48,8 @@ def sweep(config: Path, retry_failed: bool, as_json: bool) -> None:
         print_json(_rows(results))
     else:
         columns = [c for c in results.columns if c != "sweep.failure" or len(results.failures)]
-        click.echo(Table.of(columns, _rows(results)))
-        click.echo(f"{len(results)} points, {len(results.failures)} failed; kept in {journal}")
+        say(Table.of(columns, _rows(results)))
+        say(f"{len(results)} points, {len(results.failures)} failed; kept in {journal}")
     if len(results.failures):
         raise SystemExit(3)
 
@@ -76,27 +75,29 @@ def report(
 
     OUTPUT is beside JOURNAL if left out. The Pareto front goes to stdout.
     """
-    results = Results.read(journal)
+    from secateur.show.report import write_report
+
     page = output or journal.with_suffix(".html")
+    check_place(page)
+    results = Results.read(journal)
     write_report(results, page, gain=gain, cost=cost, by=by, title=title or journal.stem)
     front = results.pareto(gain, cost)
     if as_json:
         print_json({"report": str(page), "front": _rows(front)})
     else:
-        click.echo(
-            Table.of([*dict.fromkeys(n for r in front for n in r.point), gain, cost], _rows(front))
-        )
-        click.echo(f"report: {page}", err=True)
+        fields = dict.fromkeys(name for record in front for name in record.point)
+        say(Table.of([*fields, gain, cost], _rows(front)))
+        say(f"report: {page}", err=True)
 
 
 def _read(config: Path) -> dict[str, Any]:
     try:
         settings = tomllib.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(f"{config}: {error}") from error
     known = {"evaluate": str, "journal": str, "points": dict, "processes": int}
     for name, value in settings.items():
-        if not isinstance(value, known.get(name, ())):
+        if type(value) is not known.get(name):
             raise click.UsageError(
                 f"{config}: {name} = {value!r}; there are "
                 + ", ".join(f"{n} ({kind.__name__})" for n, kind in known.items())
@@ -111,12 +112,17 @@ def _evaluate(name: str, config: Path) -> Any:
     module, _, attribute = name.partition(":")
     sys.path.insert(0, str(config.parent.resolve()))
     try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        evaluate = getattr(import_module(module), attribute)
+        if not callable(evaluate):
+            raise TypeError(f"it is a {type(evaluate).__name__}, no function")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise click.UsageError(
-            f'{config}: evaluate = "{name}" cannot be imported ({error}); give "module:name" '
-            "of a module beside this file, or one that is installed"
+            f'{config}: evaluate = "{name}" cannot be imported ({type(error).__name__}: {error}); '
+            'give "module:name" of a module beside this file, or one that is installed'
         ) from error
+    return evaluate
 
 
 def _rows(results: Results) -> list[dict[str, Any]]:

@@ -1,1 +1,32 @@
 """Pruning: what a strategy sees, what it gives, and the strategies that come with the library."""
+
+from secateur.pruning.accumulator import Accumulator
+from secateur.pruning.connections import Connections
+from secateur.pruning.l1_ball import L1Ball
+from secateur.pruning.magnitude import Magnitude
+from secateur.pruning.nm import NM
+from secateur.pruning.random import Random
+from secateur.pruning.saliency import (
+    ActivationSaliency,
+    FisherSaliency,
+    GradientSaliency,
+    MagnitudeSaliency,
+)
+from secateur.pruning.strategy import Saliency, Strategy
+from secateur.pruning.structured import Structured
+
+__all__ = [
+    "NM",
+    "Accumulator",
+    "ActivationSaliency",
+    "Connections",
+    "FisherSaliency",
+    "GradientSaliency",
+    "L1Ball",
+    "Magnitude",
+    "MagnitudeSaliency",
+    "Random",
+    "Saliency",
+    "Strategy",
+    "Structured",
+]

@@ -7,31 +7,39 @@ only unlimited weights, a few large codes use it up.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+import numpy as np
 
 from secateur import bounds
 from secateur.errors import InfeasibleError, SelectionLimitError
+from secateur.pruning import widths
+from secateur.pruning.options import check_bits
 from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
-from secateur.pruning.strategy import Budget, Promise, StrategySpec
+from secateur.pruning.strategy import Saliency, Widths
+from secateur.ranges import Range
+
+Budget = Literal["span", "signed"]
 
 
 @dataclass(frozen=True)
-class AccumulatorOptions:
-    """How wide accumulators may be, and which weights are worth keeping."""
+class Accumulator:
+    """Keeps the most saliency whose worst case provably fits the accumulator's bits."""
+
+    name: ClassVar[str] = "accumulator"
 
     bits: int | Mapping[str, int] = field(
         default=8,
         metadata={"doc": "width that every accumulator fits; or layer name → width"},
     )
-    saliency: str = field(
+    saliency: str | Saliency = field(
         default="magnitude", metadata={"doc": "the score whose kept total is the greatest"}
     )
     budget: Budget = field(
         default="span",
         metadata={"doc": "span: a free offset before the lookup; signed: two's complement"},
     )
-
     scales: Literal["fitted", "learned"] = field(
         default="fitted",
         metadata={
@@ -41,29 +49,49 @@ class AccumulatorOptions:
     )
 
     def __post_init__(self) -> None:
-        per_layer = self.bits if isinstance(self.bits, Mapping) else {"every layer": self.bits}
-        for layer, bits in per_layer.items():
-            if not 1 <= bits <= 63:
-                raise ValueError(f"bits of {layer} is {bits}, expected 1 to 63")
+        check_bits(self)
+        object.__setattr__(self, "bits", widths.owned(self.bits))
 
+    def masks(self, problem: PruningProblem) -> Masks:
+        """Return masks under which no other mask within the width keeps more saliency.
 
-def apply(problem: PruningProblem, options: AccumulatorOptions) -> Masks:
-    """Return masks under which no other mask within the width keeps more saliency.
+        Every channel is a 0/1 knapsack of its own: weight i costs |wᵢ|(hᵢ − lᵢ) of the span
+        2^P − 1, and the engine solves it exactly.
 
-    Every channel is a 0/1 knapsack of its own: weight i costs |wᵢ|(hᵢ − lᵢ) of the span
-    2^P − 1, and the engine solves it exactly.
+        Raises:
+            InfeasibleError: a signed budget that the bias alone exceeds; names layer and
+                channel.
+        """
+        scores = problem.saliency(self.saliency)
+        return {
+            name: _select(problem[name], scores[name], bits, self.budget)
+            for name, bits in widths.of_layers(self.bits, problem).items()
+        }
 
-    Raises:
-        InfeasibleError: a signed budget that the bias alone exceeds; names layer and channel.
-    """
-    scores = problem.saliency(options.saliency)
-    bits = options.bits
-    if not isinstance(bits, Mapping):
-        bits = {layer.name: bits for layer in problem.layers}
-    return {
-        name: _select(problem[name], scores[name], width, options.budget)
-        for name, width in bits.items()
-    }
+    def widths(self, problem: PruningProblem) -> Widths:
+        """Return the width of every accumulator that has one."""
+        bits = widths.of_accumulators(self.bits, problem)
+        if self.budget == "span":
+            return bits
+        return {name: Range(-(1 << b - 1), (1 << b - 1) - 1) for name, b in bits.items()}
+
+    def toward(self, fraction: float, problem: PruningProblem) -> Accumulator:
+        """Return the strategy at widths between what needs no mask and its own."""
+        enough = {
+            x.name: int(x.ranges(np.ones(x.shape, bool)).bits(self.budget).max())
+            for x in problem.layers
+        }
+        return replace(self, bits=widths.toward(fraction, self.bits, enough, problem))
+
+    def fitted_scales(self, problem: PruningProblem) -> Mapping[str, Floats]:
+        """Return the scales at which the codes that fit come nearest to the weights."""
+        if self.scales == "learned" or self.budget == "signed":
+            return {}
+        return {
+            name: problem[name].fitted_scales(bits)
+            for name, bits in widths.of_layers(self.bits, problem).items()
+            if problem[name].code_range is not None
+        }
 
 
 def _select(layer: PrunableLayer, scores: Floats, bits: int, budget: Budget) -> Mask:
@@ -82,16 +110,3 @@ def _select(layer: PrunableLayer, scores: Floats, bits: int, budget: Budget) -> 
     except (InfeasibleError, SelectionLimitError) as error:
         raise error.at_layer(layer.name) from None
     return kept.reshape(layer.shape)
-
-
-ACCUMULATOR = StrategySpec(
-    name="accumulator",
-    summary="keeps the most saliency whose worst case provably fits the accumulator's bits",
-    options=AccumulatorOptions,
-    apply=apply,
-    promises=Promise(
-        accumulator_bits=lambda options: options.bits,
-        budget=lambda options: options.budget,
-        idempotent=True,
-    ),
-)

@@ -4,44 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from secateur.errors import (
     BrokenPromiseError,
+    InfeasibleError,
     MaskError,
     OptionError,
     SecateurError,
     SpecificationError,
     StrategyFailedError,
+    UnknownLayerError,
+    told,
 )
 from secateur.pruning import plugins
-from secateur.pruning.options import options_of
-from secateur.pruning.problem import Mask, Masks, PruningProblem
-from secateur.pruning.strategy import Budget, StrategySpec
+from secateur.pruning.options import check_types, made, options_of
+from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem
+from secateur.pruning.strategy import Saliency, Strategy, Widths, check_class, method_of
+from secateur.ranges import Range, Ranges
 
-#: A strategy by name or by value, or a chain of them, each alone or with its options.
-Strategy = (
-    str | StrategySpec | Sequence[str | StrategySpec | tuple[str | StrategySpec, Mapping[str, Any]]]
-)
+Link: TypeAlias = Strategy | str | tuple[str, Mapping[str, Any]]
+
+#: A strategy by value or by name, or a chain of them; a name may be paired with its options.
+Strategies: TypeAlias = Strategy | str | Sequence[Link]
+
+#: Gives a problem whose weights are rounded at these scales, by layer name.
+Rescale: TypeAlias = Callable[[PruningProblem, Mapping[str, Floats]], PruningProblem]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One strategy with its options, and where it comes from.
+    """One strategy, and the distribution that offers it, None where none is known to."""
 
-    `distribution` and `version` are None for a spec that no installed distribution offers.
-    """
-
-    spec: StrategySpec
-    options: Any
+    strategy: Strategy
     distribution: str | None
     version: str | None
 
     def __str__(self) -> str:
         origin = f" ({self.distribution} {self.version})" if self.distribution else ""
-        return f"{self.spec.name!r}{origin}"
+        return f"{self.strategy.name!r}{origin}"
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Return what a method of the strategy returns; None where it has no such method.
+
+        Raises:
+            StrategyFailedError: it raised; names strategy and distribution, chains the cause.
+        """
+        method = method_of(self.strategy, name)
+        if method is None:
+            return None
+        try:
+            return method(*arguments)
+        except (SecateurError, KeyboardInterrupt):
+            raise
+        # Nothing that other people's code raises, not even SystemExit, ends its host.
+        except BaseException as error:
+            hint = "; copy what a strategy is given before writing into it: layer.mask.copy()"
+            raise StrategyFailedError(
+                f"strategy {self} raised {told(error)}"
+                + (hint if "read-only" in told(error) else ""),
+                strategy=self.strategy.name,
+                distribution=self.distribution,
+                version=self.version,
+            ) from error
 
 
 class AppliedMasks(Mapping[str, Mask]):
@@ -67,17 +94,19 @@ class AppliedMasks(Mapping[str, Mask]):
         return 1 - sum(int(mask.sum()) for mask in self.values()) / size if size else 0.0
 
 
-def apply_strategy(problem: PruningProblem, strategy: Strategy, /, **options: Any) -> AppliedMasks:
-    """Return the masks of `strategy` for `problem`, checked, with every promise proved.
+def apply_strategy(
+    problem: PruningProblem, strategy: Strategies, /, **options: Any
+) -> AppliedMasks:
+    """Return the masks of `strategy` for `problem`, checked, with every width proved.
 
-    In a chain each step sees the masks of the step before it; the promises of all steps are
+    In a chain each step sees the masks of the step before it; the widths of all steps are
     proved on the last masks.
 
     Args:
         problem: what to prune.
-        strategy: a name, a `StrategySpec`, or a chain: a sequence of these, each alone or in a
-            pair with a mapping of its options.
-        options: those of a single strategy.
+        strategy: a strategy, its name, or a chain: a sequence of these, where a name may stand
+            in a pair with a mapping of its options.
+        options: those of a single name.
 
     Returns:
         For every layer of the problem a mask, bool, shaped like its weight.
@@ -89,88 +118,102 @@ def apply_strategy(problem: PruningProblem, strategy: Strategy, /, **options: An
         StrategyFailedError: the strategy's own code raised.
         MaskError: its masks do not fit the problem.
         BrokenPromiseError: an accumulator is wider than promised; names layer and channel.
+        InfeasibleError: wider than promised is one that no mask narrows; names it.
 
     Example:
         >>> import numpy as np
+        >>> from secateur.pruning import Accumulator
         >>> from secateur.pruning.problem import PrunableLayer
         >>> codes = np.array([[3, -1, 2]])
         >>> layer = PrunableLayer(
         ...     "fc", codes / 4, codes, np.array(0), np.array(3), np.zeros(1, int), codes != 0
         ... )
-        >>> masks = apply_strategy(PruningProblem((layer,)), "accumulator", bits=4)
+        >>> masks = apply_strategy(PruningProblem((layer,)), Accumulator(bits=4))
         >>> masks["fc"]
         array([[ True, False,  True]])
     """
     steps = steps_of(strategy, options)
-    problem = replace(problem, find_saliency=lambda name: plugins.saliency(name).spec)
+    return AppliedMasks(masks_of(apply_steps(problem, steps)), steps)
+
+
+def apply_steps(
+    problem: PruningProblem, steps: tuple[Step, ...], rescale: Rescale | None = None
+) -> PruningProblem:
+    """Return `problem` under the masks of `steps`, proved; `rescale` where scales can move."""
+    problem = replace(problem, find_saliency=saliency_named)
     for step in steps if problem.layers else ():
-        problem = problem.with_masks(_run(step, problem))
+        if rescale is not None:
+            scales = _check_scales(step, problem, step.call("fitted_scales", problem))
+            problem = rescale(problem, scales) if scales else problem
+        masks = check_masks(step.strategy.name, problem, step.call("masks", problem))
+        problem = problem.with_masks(masks)
     for step in steps:
         prove(step, problem)
-    return AppliedMasks({layer.name: layer.mask for layer in problem.layers}, steps)
+    return problem
 
 
-def steps_of(strategy: Strategy, options: Mapping[str, Any]) -> tuple[Step, ...]:
+def masks_of(problem: PruningProblem) -> Masks:
+    """Return layer name → the mask that it has."""
+    return {layer.name: layer.mask for layer in problem.layers}
+
+
+def saliency_named(name: str) -> Saliency:
+    """Return the saliency called `name`, with its defaults.
+
+    Raises:
+        UnknownSaliencyError, ClashingStrategyError, OptionError: see `plugins.saliency`.
+    """
+    saliency: Saliency = made(plugins.saliency(name).cls, {})
+    return saliency
+
+
+def steps_of(strategy: Strategies, options: Mapping[str, Any]) -> tuple[Step, ...]:
     """Return the steps of `strategy`, names resolved and options checked.
 
     Raises:
         SpecificationError, UnknownStrategyError, ClashingStrategyError, OptionError: see
             `apply_strategy`.
     """
-    if isinstance(strategy, str | StrategySpec):
-        return (_step(strategy, options),)
+    if isinstance(strategy, str):
+        return (_named(strategy, options),)
     if options:
         raise OptionError(
-            f"a chain takes no options of its own, got {', '.join(options)}; they stand beside "
-            'their strategy: [("structured", {"sparsity": 0.5}), ("accumulator", {"bits": 6})]',
+            f"options stand in the strategy itself, or beside its name; got {', '.join(options)} "
+            "for what is no name: [Structured(sparsity=0.5), Accumulator(bits=6)], or "
+            '[("structured", {"sparsity": 0.5}), ("accumulator", {"bits": 6})]',
             option=next(iter(options)),
         )
-    if not isinstance(strategy, Sequence):
-        raise _no_strategy(strategy)
-    return tuple(_link(link) for link in strategy)
+    if isinstance(strategy, Sequence):
+        return tuple(_step(link) for link in strategy)
+    return (_step(strategy),)
 
 
-def _link(link: Any) -> Step:
-    if isinstance(link, str | StrategySpec):
-        return _step(link, {})
+def _step(link: Any) -> Step:
     match link:
-        case (str() | StrategySpec() as strategy, Mapping() as options):
-            return _step(strategy, options)
-    raise _no_strategy(link)
+        case str():
+            return _named(link, {})
+        case (str() as name, Mapping() as options):
+            return _named(name, options)
+        case type():
+            raise SpecificationError(
+                f"{link.__name__} is a class; give a strategy: {link.__name__}(...)",
+                argument="strategy",
+            )
+    if not isinstance(link, Strategy):
+        raise SpecificationError(
+            f"{link!r} is no strategy; expected one, such as Accumulator(bits=6), its name, or a "
+            "chain of these, where a name may stand in a pair with a mapping of its options",
+            argument="strategy",
+        )
+    check_class("strategy", type(link))
+    check_types(type(link), options_of(link))
+    found = plugins.origin(link)
+    return Step(link, found.distribution, found.version)
 
 
-def _no_strategy(value: Any) -> SpecificationError:
-    return SpecificationError(
-        f"{value!r} is no strategy; expected a name, a StrategySpec, or a chain of these, each "
-        "alone or in a pair with a mapping of its options",
-        argument="strategy",
-    )
-
-
-def _step(strategy: str | StrategySpec, options: Mapping[str, Any]) -> Step:
-    found = plugins.strategy(strategy) if isinstance(strategy, str) else plugins.origin(strategy)
-    return Step(found.spec, options_of(found.spec, options), found.distribution, found.version)
-
-
-def _run(step: Step, problem: PruningProblem) -> Masks:
-    return check_masks(
-        step.spec.name, problem, _contained(step, step.spec.apply, problem, step.options)
-    )
-
-
-def _contained(step: Step, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a function of the strategy returns, and name the strategy if it raises."""
-    try:
-        return function(*arguments)
-    except SecateurError:
-        raise
-    except Exception as error:
-        raise StrategyFailedError(
-            f"strategy {step} raised {type(error).__name__}: {error}",
-            strategy=step.spec.name,
-            distribution=step.distribution,
-            version=step.version,
-        ) from error
+def _named(name: str, options: Mapping[str, Any]) -> Step:
+    found = plugins.strategy(name)
+    return Step(made(found.cls, options), found.distribution, found.version)
 
 
 def check_masks(strategy: str, problem: PruningProblem, masks: Any) -> Masks:
@@ -221,52 +264,136 @@ def check_masks(strategy: str, problem: PruningProblem, masks: Any) -> Masks:
     return masks
 
 
+def _check_scales(step: Step, problem: PruningProblem, scales: Any) -> Mapping[str, Floats]:
+    """Return `scales`, none where the strategy fits none, if they fit `problem`."""
+    if scales is None:
+        return {}
+    if not isinstance(scales, Mapping):
+        raise _ill_made(step, "fitted_scales", f"{scales!r}, expected {{layer name: scales}}")
+    checked = {name: np.asarray(s, np.float64) for name, s in scales.items()}
+    for name, values in checked.items():
+        layer = problem[name]
+        if layer.code_range is None:
+            raise _ill_made(
+                step, "fitted_scales", f"scales for layer {name!r}, where none can be chosen"
+            )
+        if values.shape != layer.bias.shape or not (np.isfinite(values) & (values > 0)).all():
+            raise _ill_made(
+                step,
+                "fitted_scales",
+                f"{values} for layer {name!r}, expected {layer.bias.shape} finite ones above 0",
+            )
+    return checked
+
+
 def prove(step: Step, problem: PruningProblem) -> None:
     """Raise unless the layers' own masks keep what `step` promises, as the engine proves.
 
     Raises:
         BrokenPromiseError: an accumulator is wider than promised; names layer and channel.
+        InfeasibleError: so is one that no mask narrows; names it.
         SpecificationError, StrategyFailedError: the promise itself is ill-made.
     """
-    budget, promised_bits = promised(step, problem)
-    for name, bits in promised_bits.items():
-        ranges = problem[name].ranges()
-        widths = ranges.bits(budget)
-        over = np.flatnonzero(widths > bits)
-        if len(over):
-            worst = int(over[widths[over].argmax()])
-            low, high = int(ranges.low[worst]), int(ranges.high[worst])
-            raise BrokenPromiseError(
-                f"strategy {step} promised {bits} {budget} bits, but layer {name!r}, "
-                f"channel {worst} reaches [{low}, {high}] and needs {int(widths[worst])}; "
-                f"{len(over)} of {len(widths)} channels are too wide",
-                strategy=step.spec.name,
-                layer=name,
-                channel=worst,
-                low=low,
-                high=high,
-                bits=int(widths[worst]),
-                promised_bits=bits,
-            )
+    prove_fixed(step, problem)
+    for name, width in promised(step, problem).items():
+        if name not in problem.fixed:
+            _prove(step, name, width, problem[name].ranges())
 
 
-def promised(step: Step, problem: PruningProblem) -> tuple[Budget, Mapping[str, int]]:
-    """Return the budget, and layer name → the width that `step` promises accumulators there.
+def prove_fixed(step: Step, problem: PruningProblem) -> None:
+    """Raise where an accumulator that no mask narrows is wider than `step` promises.
 
     Raises:
+        InfeasibleError: names it.
         SpecificationError, StrategyFailedError: the promise itself is ill-made.
     """
-    budget = _contained(step, step.spec.promises.budget, step.options)
-    widths = _contained(step, step.spec.promises.accumulator_bits, step.options)
+    for name, width in promised(step, problem).items():
+        if name in problem.fixed:
+            _prove_fixed(step, name, width, problem.fixed[name])
+
+
+def promised(step: Step, problem: PruningProblem) -> Widths:
+    """Return name → what `step` promises the accumulators of that name to fit.
+
+    Raises:
+        UnknownLayerError: for what is neither a layer nor a fixed accumulator.
+        SpecificationError, StrategyFailedError: the promise itself is ill-made.
+    """
+    widths = step.call("widths", problem)
     if widths is None:
-        return budget, {}
+        return {}
     if not isinstance(widths, Mapping):
-        widths = {layer.name: widths for layer in problem.layers}
-    for name, bits in widths.items():
-        if not isinstance(bits, int):
-            raise SpecificationError(
-                f"strategy {step} promises {bits!r} bits for layer {name!r}, expected an integer",
-                name=step.spec.name,
-                argument="promises",
+        raise _ill_made(step, "widths", f"{widths!r}, expected {{layer name: span bits}}")
+    known = [*(layer.name for layer in problem.layers), *problem.fixed]
+    for name, width in widths.items():
+        if name not in known:
+            raise UnknownLayerError(
+                f"strategy {step} promises a width for {name!r}; there are {', '.join(known)}",
+                layer=name,
+                known=known,
             )
-    return budget, widths
+        if isinstance(width, bool) or not isinstance(width, int | np.integer | Range):
+            raise _ill_made(
+                step, "widths", f"{width!r} for layer {name!r}, expected an integer or a Range"
+            )
+    return widths
+
+
+def _ill_made(step: Step, argument: str, problem: str) -> SpecificationError:
+    return SpecificationError(
+        f"strategy {step}: {argument}() gave {problem}",
+        name=step.strategy.name,
+        argument=argument,
+    )
+
+
+def _prove(step: Step, name: str, width: int | Range, ranges: Ranges) -> None:
+    excess, bits = _excess(width, ranges)
+    over = np.flatnonzero(excess > 0)
+    if len(over):
+        worst = int(excess.argmax())
+        low, high = int(ranges.low[worst]), int(ranges.high[worst])
+        raise BrokenPromiseError(
+            f"strategy {step} promised {_spell(width)}, but layer {name!r}, channel {worst} "
+            f"reaches [{low}, {high}] and needs {int(bits[worst])} bits; {len(over)} of "
+            f"{len(bits)} channels are too wide",
+            strategy=step.strategy.name,
+            layer=name,
+            channel=worst,
+            low=low,
+            high=high,
+            bits=int(bits[worst]),
+            promised=width,
+        )
+
+
+def _prove_fixed(step: Step, name: str, width: int | Range, ranges: Ranges) -> None:
+    excess, bits = _excess(width, ranges)
+    if (excess > 0).any():
+        worst = int(excess.argmax())
+        raise InfeasibleError(
+            f"strategy {step} promises {_spell(width)}, but {name!r} adds up activations to "
+            f"{int(bits[worst])} bits, [{int(ranges.low[worst])}, {int(ranges.high[worst])}], and "
+            "masks do not narrow it. Quantise what it adds up to fewer bits, or pool less; or name "
+            "the layers that are to fit, and it may be as wide as it is: bits={layer: ...}",
+            layer=name,
+            channel=worst,
+            bits=width,
+            needed_bits=int(bits[worst]),
+        )
+
+
+def _excess(width: int | Range, ranges: Ranges) -> tuple[Any, Any]:
+    """Return by how much each channel exceeds `width`, above 0 where it does, and its bits."""
+    if isinstance(width, Range):
+        bits = ranges.bits("signed")
+        outside = (ranges.low < width.low) | (ranges.high > width.high)
+        return np.where(outside, bits.astype(np.int64), 0), bits
+    bits = ranges.bits("span")
+    return bits.astype(np.int64) - max(-1, min(int(width), 64)), bits
+
+
+def _spell(width: int | Range) -> str:
+    if isinstance(width, Range):
+        return f"values from {width.low} to {width.high}"
+    return f"{width} span bits"

@@ -6,19 +6,30 @@ magnitude; what the codes really are is left out of account.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
+import numpy as np
+
+from secateur.pruning import widths
 from secateur.pruning.nm import keep_n_of_m
-from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
-from secateur.pruning.strategy import Promise, StrategySpec
-from secateur.ranges import Range
+from secateur.pruning.options import check_bits
+from secateur.pruning.problem import Mask, Masks, PrunableLayer, PruningProblem
+from secateur.pruning.strategy import Widths
+from secateur.ranges import Range, Ranges
 
 
 @dataclass(frozen=True)
-class ConnectionsOptions:
-    """P, w and a of the rule."""
+class Connections:
+    """Keeps at most Concrete ML's number of connections per neuron (baseline)."""
 
-    bits: int = field(default=8, metadata={"doc": "width of the accumulator, 1 to 63"})
+    name: ClassVar[str] = "connections"
+
+    bits: int | Mapping[str, int] = field(
+        default=8,
+        metadata={"doc": "width of the accumulator, 1 to 63; or layer name → width"},
+    )
     weight_bits: int | None = field(
         default=None, metadata={"doc": "width of a code; None = as the layer's codes need"}
     )
@@ -27,10 +38,48 @@ class ConnectionsOptions:
     )
 
     def __post_init__(self) -> None:
-        for name, least in (("bits", 1), ("weight_bits", 1), ("activation_bits", 0)):
-            value = getattr(self, name)
-            if value is not None and not least <= value <= 63:
-                raise ValueError(f"{name} is {value}, expected {least} to 63")
+        check_bits(self)
+        check_bits(self, "weight_bits")
+        check_bits(self, "activation_bits", least=0)
+        object.__setattr__(self, "bits", widths.owned(self.bits))
+
+    def masks(self, problem: PruningProblem) -> Masks:
+        """Return masks that keep the Ω largest weights of every output channel."""
+        return {
+            name: self._keep(problem[name], bits)
+            for name, bits in widths.of_layers(self.bits, problem).items()
+        }
+
+    def widths(self, problem: PruningProblem) -> Widths:
+        """Return the width of every accumulator that has one."""
+        return widths.of_accumulators(self.bits, problem)
+
+    def toward(self, fraction: float, problem: PruningProblem) -> Connections:
+        """Return the strategy at widths between those that need no mask and its own."""
+        enough = {x.name: self._enough(x) for x in problem.layers}
+        return replace(self, bits=widths.toward(fraction, self.bits, enough, problem))
+
+    def _keep(self, layer: PrunableLayer, bits: int) -> Mask:
+        most = self._most(layer, bits)
+        fan_in = layer.mask[0].size
+        if most is None or most >= fan_in:
+            return layer.mask
+        rows = (len(layer.mask), fan_in)
+        scores = np.abs(layer.weight).reshape(rows)
+        return keep_n_of_m(scores, layer.mask.reshape(rows), most, fan_in).reshape(layer.shape)
+
+    def _most(self, layer: PrunableLayer, bits: int) -> int | None:
+        weight_bits, activation_bits = self.weight_bits, self.activation_bits
+        if weight_bits is None:
+            weight_bits = Range(int(layer.codes.min()), int(layer.codes.max())).bits("signed")
+        if activation_bits is None:
+            activation_bits = int(Ranges(layer.low, layer.high).bits("span").max())
+        return most_connections(bits, weight_bits, activation_bits)
+
+    def _enough(self, layer: PrunableLayer) -> int:
+        fan_in = layer.mask[0].size
+        most = ((bits, self._most(layer, bits)) for bits in range(1, 63))
+        return next((bits for bits, m in most if m is None or m >= fan_in), 63)
 
 
 def most_connections(bits: int, weight_bits: int, activation_bits: int) -> int | None:
@@ -42,33 +91,3 @@ def most_connections(bits: int, weight_bits: int, activation_bits: int) -> int |
     """
     each = (2**weight_bits - 1) * (2**activation_bits - 1)
     return (2**bits - 1) // each if each else None
-
-
-def apply(problem: PruningProblem, options: ConnectionsOptions) -> Masks:
-    """Return masks that keep the Ω largest weights of every output channel."""
-    scores = problem.saliency("magnitude")
-    return {x.name: _keep(x, scores[x.name], options) for x in problem.layers}
-
-
-def _keep(layer: PrunableLayer, scores: Floats, options: ConnectionsOptions) -> Mask:
-    weight_bits, activation_bits = options.weight_bits, options.activation_bits
-    if weight_bits is None:
-        weight_bits = Range(int(layer.codes.min()), int(layer.codes.max())).bits("signed")
-    if activation_bits is None:
-        activation_bits = int((layer.high - layer.low).max()).bit_length()
-    most = most_connections(options.bits, weight_bits, activation_bits)
-    fan_in = layer.mask[0].size
-    if most is None or most >= fan_in:
-        return layer.mask
-    rows = (len(layer.mask), fan_in)
-    kept = keep_n_of_m(scores.reshape(rows), layer.mask.reshape(rows), most, fan_in)
-    return kept.reshape(layer.shape)
-
-
-CONNECTIONS = StrategySpec(
-    name="connections",
-    summary="keeps at most Concrete ML's number of connections per neuron (baseline)",
-    options=ConnectionsOptions,
-    apply=apply,
-    promises=Promise(accumulator_bits=lambda options: options.bits, idempotent=True),
-)

@@ -8,24 +8,49 @@ still fit are kept as they are, for comparison.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
+from secateur.pruning import widths
+from secateur.pruning.options import check_bits
 from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
-from secateur.pruning.strategy import Promise, StrategySpec
+from secateur.pruning.strategy import Widths
 from secateur.ranges import Range
 
 
 @dataclass(frozen=True)
-class L1BallOptions:
-    """P of the budget."""
+class L1Ball:
+    """Keeps every channel's codes within A2Q's L1 budget (baseline)."""
 
-    bits: int = field(default=8, metadata={"doc": "width of the accumulator, 1 to 63"})
+    name: ClassVar[str] = "l1-ball"
+
+    bits: int | Mapping[str, int] = field(
+        default=8,
+        metadata={"doc": "width of the accumulator, 1 to 63; or layer name → width"},
+    )
 
     def __post_init__(self) -> None:
-        if not 1 <= self.bits <= 63:
-            raise ValueError(f"bits is {self.bits}, expected 1 to 63")
+        check_bits(self)
+        object.__setattr__(self, "bits", widths.owned(self.bits))
+
+    def masks(self, problem: PruningProblem) -> Masks:
+        """Return masks that take each weight, largest first, if it still fits the ball."""
+        return {
+            name: _fill(problem[name], np.abs(problem[name].weight), radius(problem[name], bits))
+            for name, bits in widths.of_layers(self.bits, problem).items()
+        }
+
+    def widths(self, problem: PruningProblem) -> Widths:
+        """Return the width of every accumulator that has one."""
+        return widths.of_accumulators(self.bits, problem)
+
+    def toward(self, fraction: float, problem: PruningProblem) -> L1Ball:
+        """Return the strategy at widths between those whose balls hold all codes and its own."""
+        enough = {x.name: _enough(x) for x in problem.layers}
+        return replace(self, bits=widths.toward(fraction, self.bits, enough, problem))
 
 
 def radius(layer: PrunableLayer, bits: int) -> int:
@@ -36,10 +61,9 @@ def radius(layer: PrunableLayer, bits: int) -> int:
     return int((2 ** (bits - 1) - 1) * 2**signed >> inputs)
 
 
-def apply(problem: PruningProblem, options: L1BallOptions) -> Masks:
-    """Return masks that take each weight, largest first, if it still fits the ball."""
-    scores = problem.saliency("magnitude")
-    return {x.name: _fill(x, scores[x.name], radius(x, options.bits)) for x in problem.layers}
+def _enough(layer: PrunableLayer) -> int:
+    norm = max(sum(map(abs, row)) for row in layer.codes.reshape(len(layer.codes), -1).tolist())
+    return next((bits for bits in range(1, 63) if radius(layer, bits) >= norm), 63)
 
 
 def _fill(layer: PrunableLayer, scores: Floats, most: int) -> Mask:
@@ -53,12 +77,3 @@ def _fill(layer: PrunableLayer, scores: Floats, most: int) -> Mask:
         kept[each, column] &= codes[each, column] <= left
         left = left - np.where(kept[each, column], codes[each, column], 0)
     return kept.reshape(layer.shape)
-
-
-L1_BALL = StrategySpec(
-    name="l1-ball",
-    summary="keeps every channel's codes within A2Q's L1 budget (baseline)",
-    options=L1BallOptions,
-    apply=apply,
-    promises=Promise(accumulator_bits=lambda options: options.bits, idempotent=True),
-)

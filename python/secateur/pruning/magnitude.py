@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from secateur.pruning.options import check_fraction
 from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem
-from secateur.pruning.strategy import Promise, StrategySpec
+from secateur.pruning.strategy import Saliency
 
 
 @dataclass(frozen=True)
-class MagnitudeOptions:
-    """How much to remove, and compared with what."""
+class Magnitude:
+    """Removes the weights of least magnitude, in every layer or over all of them."""
+
+    name: ClassVar[str] = "magnitude"
 
     sparsity: float = field(
         default=0.5, metadata={"doc": "fraction of the weights removed, from 0 to 1"}
@@ -22,18 +25,32 @@ class MagnitudeOptions:
         default="layer",
         metadata={"doc": "the fraction holds in every layer, or over all layers together"},
     )
-    saliency: str = field(
+    saliency: str | Saliency = field(
         default="magnitude", metadata={"doc": "the score by which weights are compared"}
     )
 
     def __post_init__(self) -> None:
-        check_sparsity(self.sparsity)
+        check_fraction(self, "sparsity")
 
+    def masks(self, problem: PruningProblem) -> Masks:
+        """Return masks that keep the highest scores, per layer or over all layers."""
+        scores = problem.saliency(self.saliency)
+        if self.scope == "layer":
+            return {
+                x.name: keep_largest(scores[x.name], x.mask, self.sparsity) for x in problem.layers
+            }
+        joined = keep_largest(
+            np.concatenate([scores[x.name].ravel() for x in problem.layers]),
+            np.concatenate([x.mask.ravel() for x in problem.layers]),
+            self.sparsity,
+        )
+        ends = np.cumsum([x.mask.size for x in problem.layers])
+        parts = np.split(joined, ends[:-1])
+        return {x.name: p.reshape(x.shape) for x, p in zip(problem.layers, parts, strict=True)}
 
-def check_sparsity(sparsity: float) -> None:
-    """Raise ValueError unless `sparsity` is a fraction."""
-    if not 0 <= sparsity <= 1:
-        raise ValueError(f"sparsity is {sparsity}, expected 0 to 1")
+    def toward(self, fraction: float, problem: PruningProblem) -> Magnitude:
+        """Return the strategy with as much of its sparsity."""
+        return replace(self, sparsity=self.sparsity * fraction)
 
 
 def keep_largest(scores: Floats, mask: Mask, sparsity: float) -> Mask:
@@ -61,29 +78,3 @@ def keep_largest(scores: Floats, mask: Mask, sparsity: float) -> Mask:
     ties = np.flatnonzero(ranked == edge)
     kept[ties[: scores.size - removed - np.count_nonzero(kept)]] = True
     return kept.reshape(scores.shape) & mask
-
-
-def apply(problem: PruningProblem, options: MagnitudeOptions) -> Masks:
-    """Return masks that keep the highest scores, per layer or over all layers."""
-    scores = problem.saliency(options.saliency)
-    if options.scope == "layer":
-        return {
-            x.name: keep_largest(scores[x.name], x.mask, options.sparsity) for x in problem.layers
-        }
-    joined = keep_largest(
-        np.concatenate([scores[x.name].ravel() for x in problem.layers]),
-        np.concatenate([x.mask.ravel() for x in problem.layers]),
-        options.sparsity,
-    )
-    ends = np.cumsum([x.mask.size for x in problem.layers])
-    parts = np.split(joined, ends[:-1])
-    return {x.name: p.reshape(x.shape) for x, p in zip(problem.layers, parts, strict=True)}
-
-
-MAGNITUDE = StrategySpec(
-    name="magnitude",
-    summary="removes the weights of least magnitude, in every layer or over all of them",
-    options=MagnitudeOptions,
-    apply=apply,
-    promises=Promise(idempotent=True),
-)

@@ -6,27 +6,42 @@ Zhou et al., "Learning N:M Fine-grained Structured Sparse Neural Networks from S
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
+from secateur.pruning.options import check_types, refused
 from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem
-from secateur.pruning.strategy import Promise, StrategySpec
+from secateur.pruning.strategy import Saliency
 
 
 @dataclass(frozen=True)
-class NMOptions:
-    """The pattern."""
+class NM:
+    """Keeps at most n of every m neighbouring weights."""
+
+    name: ClassVar[str] = "nm"
 
     n: int = field(default=2, metadata={"doc": "weights kept of every m, from 0 to m"})
     m: int = field(default=4, metadata={"doc": "neighbours along the input channels, at least 1"})
-    saliency: str = field(
+    saliency: str | Saliency = field(
         default="magnitude", metadata={"doc": "the score by which weights are compared"}
     )
 
     def __post_init__(self) -> None:
+        check_types(NM, {"n": self.n, "m": self.m})
         if not 0 <= self.n <= self.m or self.m < 1:
-            raise ValueError(f"n is {self.n} and m is {self.m}, expected 0 <= n <= m and m >= 1")
+            raise refused(self, "n", f"0 <= n <= m and m >= 1, where m is {self.m}")
+
+    def masks(self, problem: PruningProblem) -> Masks:
+        """Return masks that keep the `n` highest scores of every `m`."""
+        scores = problem.saliency(self.saliency)
+        return {x.name: keep_n_of_m(scores[x.name], x.mask, self.n, self.m) for x in problem.layers}
+
+    def toward(self, fraction: float, problem: PruningProblem) -> NM:
+        """Return the strategy with an n between m and its own."""
+        return replace(self, n=self.n + math.ceil((1.0 - fraction) * (self.m - self.n)))
 
 
 def keep_n_of_m(scores: Floats, mask: Mask, n: int, m: int) -> Mask:
@@ -52,20 +67,3 @@ def keep_n_of_m(scores: Floats, mask: Mask, n: int, m: int) -> Mask:
     np.put_along_axis(kept, best, True, axis=-1)
     whole = kept.reshape(padded.shape)[..., : ranked.shape[-1]]
     return np.moveaxis(whole, -1, 1) & mask
-
-
-def apply(problem: PruningProblem, options: NMOptions) -> Masks:
-    """Return masks that keep the `n` highest scores of every `m`."""
-    scores = problem.saliency(options.saliency)
-    return {
-        x.name: keep_n_of_m(scores[x.name], x.mask, options.n, options.m) for x in problem.layers
-    }
-
-
-NM = StrategySpec(
-    name="nm",
-    summary="keeps at most n of every m neighbouring weights",
-    options=NMOptions,
-    apply=apply,
-    promises=Promise(idempotent=True),
-)

@@ -1,6 +1,6 @@
 """The registry: strategies and saliencies, ours and those of installed plugins.
 
-A plugin is a module named by an entry point of group `secateur`; its hooks yield specs. A
+A plugin is a module named by an entry point of group `secateur`; its hooks yield classes. A
 plugin is third-party code, and fallible: each is loaded by itself, when first something is
 asked for that is not built in, and whatever it raises is kept beside its name and version
 while the others go on.
@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
-from typing import Generic, Literal, TypeVar
+from typing import Any, Literal
 
 import pluggy
 
@@ -24,25 +24,35 @@ from secateur.errors import (
     ClashingStrategyError,
     PluginError,
     SecateurError,
+    SpecificationError,
     UnknownSaliencyError,
     UnknownStrategyError,
+    told,
 )
-from secateur.pruning.accumulator import ACCUMULATOR
-from secateur.pruning.connections import CONNECTIONS
-from secateur.pruning.l1_ball import L1_BALL
-from secateur.pruning.magnitude import MAGNITUDE
+from secateur.pruning.accumulator import Accumulator
+from secateur.pruning.connections import Connections
+from secateur.pruning.l1_ball import L1Ball
+from secateur.pruning.magnitude import Magnitude
 from secateur.pruning.nm import NM
-from secateur.pruning.random import RANDOM
+from secateur.pruning.random import Random
 from secateur.pruning.saliency import SALIENCIES
-from secateur.pruning.strategy import SaliencySpec, StrategySpec
-from secateur.pruning.structured import STRUCTURED
+from secateur.pruning.strategy import Kind, Saliency, Strategy, check_class
+from secateur.pruning.structured import Structured
 
 GROUP = "secateur"
 
 #: Distributions or entry points that are not loaded, separated by commas, or "all".
 DISABLE = "SECATEUR_DISABLE_PLUGINS"
 
-STRATEGIES = (ACCUMULATOR, CONNECTIONS, L1_BALL, MAGNITUDE, NM, RANDOM, STRUCTURED)
+STRATEGIES: tuple[type[Strategy], ...] = (
+    Accumulator,
+    Connections,
+    L1Ball,
+    Magnitude,
+    NM,
+    Random,
+    Structured,
+)
 
 hookimpl = pluggy.HookimplMarker(GROUP)
 _hookspec = pluggy.HookspecMarker(GROUP)
@@ -53,26 +63,23 @@ class Hooks:
     """What a plugin may implement."""
 
     @_hookspec
-    def secateur_strategies(self) -> Iterable[StrategySpec]:  # type: ignore[empty-body]
-        """Return the strategies that the plugin offers."""
+    def secateur_strategies(self) -> Iterable[type[Strategy]]:  # type: ignore[empty-body]
+        """Return the classes of the strategies that the plugin offers."""
 
     @_hookspec
-    def secateur_saliencies(self) -> Iterable[SaliencySpec]:  # type: ignore[empty-body]
-        """Return the saliencies that the plugin offers."""
-
-
-Spec = TypeVar("Spec", StrategySpec, SaliencySpec)
+    def secateur_saliencies(self) -> Iterable[type[Saliency]]:  # type: ignore[empty-body]
+        """Return the classes of the saliencies that the plugin offers."""
 
 
 @dataclass(frozen=True)
-class Registered(Generic[Spec]):
-    """A spec and where it comes from; None where no distribution is known to offer it.
+class Registered:
+    """The class of a strategy or saliency, and the distribution that is known to offer it.
 
     Status: "ok"; "clash" where several plugins offer the name, so that none can be used;
     "shadowed" where a built-in has the name and is meant.
     """
 
-    spec: Spec
+    cls: Any
     distribution: str | None
     version: str | None
     status: Literal["ok", "clash", "shadowed"] = "ok"
@@ -83,7 +90,7 @@ class Plugin:
     """One entry point of an installed distribution, and what became of it.
 
     Status: "loaded"; "disabled" by the environment; "broken" where its import or a hook
-    raised; "incompatible" where its hooks or specs are not those of this version. `error`
+    raised; "incompatible" where its hooks or classes are not those of this version. `error`
     says why for the last two.
     """
 
@@ -91,8 +98,8 @@ class Plugin:
     distribution: str
     version: str
     status: Literal["loaded", "disabled", "broken", "incompatible"]
-    strategies: tuple[StrategySpec, ...] = ()
-    saliencies: tuple[SaliencySpec, ...] = ()
+    strategies: tuple[type[Strategy], ...] = ()
+    saliencies: tuple[type[Saliency], ...] = ()
     error: PluginError | None = None
 
 
@@ -106,58 +113,59 @@ def plugins() -> tuple[Plugin, ...]:
     return tuple(sorted(found, key=lambda p: (p.distribution, p.entry_point)))
 
 
-def strategies() -> Mapping[str, StrategySpec]:
-    """Return name → strategy for every one that can be used, built-in or from a plugin."""
-    return {r.spec.name: r.spec for r in registered_strategies() if r.status == "ok"}
+def strategies() -> Mapping[str, type[Strategy]]:
+    """Return name → class of every strategy that can be used, built-in or from a plugin."""
+    return {r.cls.name: r.cls for r in registered_strategies() if r.status == "ok"}
 
 
-def saliencies() -> Mapping[str, SaliencySpec]:
-    """Return name → saliency for every one that can be used, built-in or from a plugin."""
-    return {r.spec.name: r.spec for r in registered_saliencies() if r.status == "ok"}
+def saliencies() -> Mapping[str, type[Saliency]]:
+    """Return name → class of every saliency that can be used, built-in or from a plugin."""
+    return {r.cls.name: r.cls for r in registered_saliencies() if r.status == "ok"}
 
 
-def registered_strategies() -> tuple[Registered[StrategySpec], ...]:
+def registered_strategies() -> tuple[Registered, ...]:
     """Return every strategy offered, those that cannot be used included; built-ins first."""
     return _register(STRATEGIES, [(p, p.strategies) for p in plugins()])
 
 
-def registered_saliencies() -> tuple[Registered[SaliencySpec], ...]:
+def registered_saliencies() -> tuple[Registered, ...]:
     """Return every saliency offered, those that cannot be used included; built-ins first."""
     return _register(SALIENCIES, [(p, p.saliencies) for p in plugins()])
 
 
-def strategy(name: str) -> Registered[StrategySpec]:
+def strategy(name: str) -> Registered:
     """Return the strategy called `name`, with its origin. A built-in loads no plugin.
 
     Raises:
         UnknownStrategyError: there is none; names those like it.
         ClashingStrategyError: several distributions offer it; names them.
     """
-    for spec in STRATEGIES:
-        if spec.name == name:
-            return _built_in(spec)
+    for cls in STRATEGIES:
+        if cls.name == name:
+            return _built_in(cls)
     return _find("strategy", name, registered_strategies(), UnknownStrategyError)
 
 
-def saliency(name: str) -> Registered[SaliencySpec]:
+def saliency(name: str) -> Registered:
     """Return the saliency called `name`, with its origin. A built-in loads no plugin.
 
     Raises:
         UnknownSaliencyError: there is none; names those like it.
         ClashingStrategyError: several distributions offer it; names them.
     """
-    for spec in SALIENCIES:
-        if spec.name == name:
-            return _built_in(spec)
+    for cls in SALIENCIES:
+        if cls.name == name:
+            return _built_in(cls)
     return _find("saliency", name, registered_saliencies(), UnknownSaliencyError)
 
 
-def origin(spec: StrategySpec) -> Registered[StrategySpec]:
-    """Return `spec` with the distribution that offers it; with None where none does."""
-    for registered in registered_strategies():
-        if registered.spec is spec:
-            return registered
-    return Registered(spec, None, None)
+def origin(strategy: Strategy) -> Registered:
+    """Return the class of a strategy, with the distribution that offers it if any does."""
+    cls = type(strategy)
+    if cls in STRATEGIES:
+        return _built_in(cls)
+    offers = (r for r in registered_strategies() if r.cls is cls)
+    return next(offers, Registered(cls, None, None))
 
 
 @functools.cache
@@ -165,34 +173,37 @@ def _version() -> str:
     return version(GROUP)
 
 
-def _built_in(spec: Spec) -> Registered[Spec]:
-    return Registered(spec, GROUP, _version())
+def _built_in(cls: Any) -> Registered:
+    return Registered(cls, GROUP, _version())
 
 
 def _register(
-    built_in: Iterable[Spec], offers: Iterable[tuple[Plugin, tuple[Spec, ...]]]
-) -> tuple[Registered[Spec], ...]:
-    ours = [_built_in(spec) for spec in built_in]
-    theirs = [(spec, plugin) for plugin, specs in offers for spec in specs]
-    taken = {r.spec.name for r in ours}
-    names = [spec.name for spec, _ in theirs]
-    for spec, plugin in theirs:
+    built_in: Iterable[Any], offers: Iterable[tuple[Plugin, tuple[Any, ...]]]
+) -> tuple[Registered, ...]:
+    registered = [_built_in(cls) for cls in built_in]
+    # A distribution may name one module by two entry points.
+    theirs = dict.fromkeys(
+        (cls, p.distribution, p.version) for p, classes in offers for cls in classes
+    )
+    taken = {r.cls.name for r in registered}
+    names = [cls.name for cls, *_ in theirs]
+    for cls, distribution, number in theirs:
         status: Literal["ok", "clash", "shadowed"] = "ok"
-        if spec.name in taken:
+        if cls.name in taken:
             status = "shadowed"
-        elif names.count(spec.name) > 1:
+        elif names.count(cls.name) > 1:
             status = "clash"
-        ours.append(Registered(spec, plugin.distribution, plugin.version, status))
-    return tuple(ours)
+        registered.append(Registered(cls, distribution, number, status))
+    return tuple(registered)
 
 
 def _find(
     kind: str,
     name: str,
-    registered: Iterable[Registered[Spec]],
+    registered: Iterable[Registered],
     unknown: type[SecateurError],
-) -> Registered[Spec]:
-    offers = [r for r in registered if r.spec.name == name]
+) -> Registered:
+    offers = [r for r in registered if r.cls.name == name]
     if len(offers) == 1:
         return offers[0]
     if offers:
@@ -203,7 +214,7 @@ def _find(
             name=name,
             distributions=origins,
         )
-    known = sorted(r.spec.name for r in registered if r.status == "ok")
+    known = sorted(r.cls.name for r in registered if r.status == "ok")
     close = difflib.get_close_matches(name, known)
     idle = [f"{p.distribution} {p.version} ({p.status})" for p in plugins() if p.status != "loaded"]
     raise unknown(
@@ -226,14 +237,17 @@ def _load(entry_point: EntryPoint) -> Plugin:
         return Plugin(entry_point.name, name, number, "disabled")
     try:
         offered = _offers(entry_point)
-    # A module that calls sys.exit() on import must not end its host.
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    # A module that calls sys.exit() on import must not end its host, nor may anything else.
+    except BaseException as error:
         status: Literal["broken", "incompatible"] = (
-            "incompatible" if isinstance(error, pluggy.PluginValidationError) else "broken"
+            "incompatible"
+            if isinstance(error, pluggy.PluginValidationError | SpecificationError)
+            else "broken"
         )
         wrapped = PluginError(
-            f"plugin {entry_point.name!r} of {name} {number} is {status}: "
-            f"{type(error).__name__}: {error}",
+            f"plugin {entry_point.name!r} of {name} {number} is {status}: {told(error)}",
             distribution=name,
             version=number,
             entry_point=entry_point.name,
@@ -257,29 +271,23 @@ def _metadata(entry_point: EntryPoint, field: str) -> str:
     return f"unknown {field.lower()}"
 
 
-def _offers(
-    entry_point: EntryPoint,
-) -> tuple[tuple[StrategySpec, ...], tuple[SaliencySpec, ...]]:
+def _offers(entry_point: EntryPoint) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(Hooks)
-    plugin = entry_point.load()
-    manager.register(plugin, name=entry_point.name)
+    manager.register(entry_point.load(), name=entry_point.name)
     # A misspelled hook has no specification and would be silent for ever.
     manager.check_pending()
     return (
-        _collect(plugin, manager.hook.secateur_strategies, StrategySpec),
-        _collect(plugin, manager.hook.secateur_saliencies, SaliencySpec),
+        _collect("strategy", manager.hook.secateur_strategies),
+        _collect("saliency", manager.hook.secateur_saliencies),
     )
 
 
-def _collect(plugin: object, hook: pluggy.HookCaller, kind: type[Spec]) -> tuple[Spec, ...]:
-    specs = tuple(spec for result in hook() for spec in result)
-    for spec in specs:
-        if not isinstance(spec, kind):
-            raise pluggy.PluginValidationError(
-                plugin, f"hook {hook.name} yields {spec!r}, expected this version's {kind.__name__}"
-            )
-    return specs
+def _collect(kind: Kind, hook: pluggy.HookCaller) -> tuple[Any, ...]:
+    classes = tuple(cls for result in hook() for cls in result)
+    for cls in classes:
+        check_class(kind, cls)
+    return classes
 
 
 def _disabled(*names: str) -> bool:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from secateur import bounds
 from secateur.errors import (
@@ -20,11 +20,12 @@ from secateur.errors import (
     ShapeError,
     UnknownLayerError,
     UnknownSaliencyError,
+    told,
 )
 from secateur.ranges import Ranges
 
 if TYPE_CHECKING:
-    from secateur.pruning.strategy import SaliencySpec
+    from secateur.pruning.strategy import Saliency
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -32,11 +33,23 @@ Mask = NDArray[np.bool_]
 Masks = Mapping[str, Mask]
 
 
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a view of `array` that nobody can write through."""
-    view = np.asarray(array).view()
-    view.flags.writeable = False
-    return view
+def frozen(array: ArrayLike) -> NDArray[Any]:
+    """Return a copy of `array` that nobody can write into, not even by its base.
+
+    The memory is that of a bytes object, so that its flags cannot be set back; C-contiguous.
+
+    >>> array = frozen(np.arange(3))
+    >>> array.flags.writeable = True
+    Traceback (most recent call last):
+    ValueError: cannot set WRITEABLE flag to True of this array
+    """
+    array = np.asarray(array)
+    base = array
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    if isinstance(base, bytes) and array.flags.c_contiguous:
+        return array
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +70,13 @@ class Geometry:
     padding: tuple[tuple[int, int], ...]
     dilation: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        _freeze(self, "low", "high")
+
 
 @dataclass(frozen=True, eq=False)
 class PrunableLayer:
-    """One affine layer as a strategy sees it; every array is read-only.
+    """One affine layer as a strategy sees it; every array is its own, C-contiguous, read-only.
 
     Args:
         name: the layer's name in its network.
@@ -76,6 +92,9 @@ class PrunableLayer:
             what is False here.
         groups: number of groups that the channels are split into.
         geometry: how a convolution meets its source, where that is known.
+        scale: float64 [out]; what a code of each channel is worth, where it can be chosen.
+        code_range: the least and the greatest code at any scale; None where no scale can be
+            chosen: in a frozen network, and where a quantiser has its own idea of them.
 
     Raises:
         ShapeError: arrays that do not fit `weight`; names the layer and both shapes.
@@ -90,6 +109,8 @@ class PrunableLayer:
     mask: Mask
     groups: int = 1
     geometry: Geometry | None = None
+    scale: Floats | None = None
+    code_range: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         out, *fan_in = np.shape(self.weight)
@@ -114,7 +135,9 @@ class PrunableLayer:
                     expected=expected,
                     layer=self.name,
                 )
-            object.__setattr__(self, argument, _read_only(fitted))
+            object.__setattr__(self, argument, frozen(fitted))
+        if self.scale is not None:
+            _freeze(self, "scale")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -144,7 +167,7 @@ class PrunableLayer:
                 "costs that 64 bits do not hold",
                 layer=self.name,
             )
-        return _read_only(np.abs(self.codes.astype(np.int64)) * self.spread(self.high - self.low))
+        return frozen(np.abs(self.codes.astype(np.int64)) * self.spread(self.high - self.low))
 
     def ranges(self, mask: Mask | None = None) -> Ranges:
         """Return the proved range of every accumulator under `mask` (the layer's own if None).
@@ -187,25 +210,28 @@ class PrunableLayer:
         ]
         return Ranges(*(np.concatenate([getattr(p, s) for p in parts]) for s in ("low", "high")))
 
-    def fitted_scales(self, start: Floats, bits: int, codes: tuple[int, int]) -> Floats:
+    def fitted_scales(self, bits: int) -> Floats:
         """Return the scales, float64 [out], that suit the weights and `bits` span bits best.
 
         The codes that the layer has do not matter; `bounds.fit_scales` says what is best.
 
-        Args:
-            start: positive [out]; the scales of the moment.
-            bits: span bits.
-            codes: the least and the greatest.
-
         Raises:
+            MissingDataError: no scale can be chosen here; `code_range` is None.
             NotFiniteError: a scale that is not positive and finite; names layer and channel.
         """
+        if self.scale is None or self.code_range is None:
+            raise MissingDataError(
+                f"layer {self.name!r} has no scales that can be chosen: its code_range is None",
+                needed="scales",
+            )
         rows = len(self.weight)
         weight, mask = self.weight.reshape(rows, -1), self.mask.reshape(rows, -1)
         low, high = self.per_row(self.low), self.per_row(self.high)
         kept = None if mask.all() else mask
         try:
-            return bounds.fit_scales(weight, start, low, high, bits, codes, mask=kept)
+            return bounds.fit_scales(
+                weight, self.scale, low, high, bits, self.code_range, mask=kept
+            )
         except NotFiniteError as error:
             raise error.at_layer(self.name) from None
 
@@ -253,6 +279,14 @@ class Coupling:
     columns: Integers
     removable: Mask
 
+    def __post_init__(self) -> None:
+        _freeze(self, "columns", "removable")
+
+
+def _freeze(value: Any, *names: str) -> None:
+    for name in names:
+        object.__setattr__(value, name, frozen(getattr(value, name)))
+
 
 @dataclass(frozen=True, eq=False)
 class PruningProblem:
@@ -261,6 +295,8 @@ class PruningProblem:
     Args:
         layers: in the order in which data meets them.
         couplings: which output channels feed which input channels.
+        fixed: node name → the ranges of its accumulators, of those that no mask narrows: sum
+            pools and residual adds.
         seed: of the random generator.
         activate: gives layer name → float64 [samples, in, ...], the inputs of every layer on
             the caller's data; None where there is no data.
@@ -274,7 +310,8 @@ class PruningProblem:
     seed: int = 0
     activate: Callable[[], Mapping[str, Floats]] | None = field(default=None, repr=False)
     differentiate: Callable[[], Mapping[str, Floats]] | None = field(default=None, repr=False)
-    find_saliency: Callable[[str], SaliencySpec] | None = field(default=None, repr=False)
+    find_saliency: Callable[[str], Saliency] | None = field(default=None, repr=False)
+    fixed: Mapping[str, Ranges] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> PrunableLayer:
         """Return the layer called `name`.
@@ -307,7 +344,7 @@ class PruningProblem:
                 "activations need data and none was given; pass samples=",
                 needed="activations",
             )
-        return self.activate()
+        return {name: frozen(x) for name, x in self.activate().items()}
 
     @cached_property
     def gradients(self) -> Mapping[str, Floats]:
@@ -322,10 +359,10 @@ class PruningProblem:
                 "none: use them while training, through secateur.Pruner",
                 needed="gradients",
             )
-        return self.differentiate()
+        return {name: frozen(x) for name, x in self.differentiate().items()}
 
-    def saliency(self, name: str) -> Mapping[str, Floats]:
-        """Return the scores of every layer's weights under the saliency called `name`.
+    def saliency(self, saliency: str | Saliency) -> Mapping[str, Floats]:
+        """Return the scores of every layer's weights under a saliency, by value or by name.
 
         Returns:
             Layer name → float64 shaped like its weight; finite, not negative, higher = matters
@@ -337,40 +374,41 @@ class PruningProblem:
             SaliencyError: its code raised, or its scores are misshapen, negative or not finite;
                 names the layer.
         """
-        if self.find_saliency is None:
-            raise UnknownSaliencyError(
-                f"saliency {name!r}: this problem has no registry; hand it to apply_strategy",
-                name=name,
-            )
-        spec = self.find_saliency(name)
-        return {layer.name: self._score(spec, layer) for layer in self.layers}
+        if isinstance(saliency, str):
+            if self.find_saliency is None:
+                raise UnknownSaliencyError(
+                    f"saliency {saliency!r}: this problem has no registry; hand it to "
+                    "apply_strategy, or give the saliency by value",
+                    name=saliency,
+                )
+            saliency = self.find_saliency(saliency)
+        return {layer.name: self._score(saliency, layer) for layer in self.layers}
 
-    def _score(self, spec: SaliencySpec, layer: PrunableLayer) -> Floats:
+    def _score(self, saliency: Saliency, layer: PrunableLayer) -> Floats:
         try:
-            scores = np.asarray(spec.score(self, layer), dtype=np.float64)
-        except SecateurError:
+            scores = np.asarray(saliency.score(self, layer), dtype=np.float64)
+        except (SecateurError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise SaliencyError(
-                f"saliency {spec.name!r}, layer {layer.name!r}: its code raised "
-                f"{type(error).__name__}: {error}",
-                saliency=spec.name,
+                f"saliency {saliency.name!r}, layer {layer.name!r}: its code raised {told(error)}",
+                saliency=saliency.name,
                 layer=layer.name,
             ) from error
         if scores.shape != layer.shape:
             raise SaliencyError(
-                f"saliency {spec.name!r}, layer {layer.name!r}: scores have shape "
+                f"saliency {saliency.name!r}, layer {layer.name!r}: scores have shape "
                 f"{scores.shape}, expected {layer.shape}",
-                saliency=spec.name,
+                saliency=saliency.name,
                 layer=layer.name,
             )
         wrong = ~(np.isfinite(scores) & (scores >= 0))
         if wrong.any():
             at = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise SaliencyError(
-                f"saliency {spec.name!r}, layer {layer.name!r}: the score at {at} is "
+                f"saliency {saliency.name!r}, layer {layer.name!r}: the score at {at} is "
                 f"{scores[at]}, expected a finite number not below 0",
-                saliency=spec.name,
+                saliency=saliency.name,
                 layer=layer.name,
                 index=at,
                 value=float(scores[at]),

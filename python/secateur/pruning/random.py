@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from secateur.pruning.magnitude import check_sparsity, keep_largest
+from secateur.pruning.magnitude import keep_largest
+from secateur.pruning.options import check_fraction
 from secateur.pruning.problem import Masks, PruningProblem
-from secateur.pruning.strategy import Promise, StrategySpec
 
 
 @dataclass(frozen=True)
-class RandomOptions:
-    """How much to remove."""
+class Random:
+    """Removes weights drawn at random from every layer."""
+
+    name: ClassVar[str] = "random"
 
     sparsity: float = field(
         default=0.5, metadata={"doc": "fraction of every layer's weights removed, from 0 to 1"}
     )
 
     def __post_init__(self) -> None:
-        check_sparsity(self.sparsity)
+        check_fraction(self, "sparsity")
 
+    def masks(self, problem: PruningProblem) -> Masks:
+        """Return masks that keep weights drawn evenly by the problem's random generator."""
+        return {
+            x.name: keep_largest(problem.random.random(x.shape), x.mask, self.sparsity)
+            for x in problem.layers
+        }
 
-def apply(problem: PruningProblem, options: RandomOptions) -> Masks:
-    """Return masks that keep weights drawn evenly by the problem's random generator."""
-    return {
-        x.name: keep_largest(problem.random.random(x.shape), x.mask, options.sparsity)
-        for x in problem.layers
-    }
-
-
-RANDOM = StrategySpec(
-    name="random",
-    summary="removes weights drawn at random from every layer",
-    options=RandomOptions,
-    apply=apply,
-    promises=Promise(idempotent=True),
-)
+    def toward(self, fraction: float, problem: PruningProblem) -> Random:
+        """Return the strategy with as much of its sparsity."""
+        return replace(self, sparsity=self.sparsity * fraction)

@@ -7,13 +7,17 @@ fraction of the way to the target they are to go. Any object with these two meth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from secateur.errors import ScheduleError
 
 
 class Schedule(Protocol):
-    """Steps are counted from 1, the first that the optimiser has taken."""
+    """Steps are counted from 1, the first that the optimiser has taken.
+
+    Where an attribute `gradual` is true, the schedule asks for less than the full target
+    somewhere; strategies that cannot go part of the way are then refused at once.
+    """
 
     def due(self, step: int) -> bool:
         """Return whether masks are to be selected after `step`."""
@@ -92,6 +96,10 @@ class Iterative:
     def __post_init__(self) -> None:
         _check_positive(self, rounds=self.rounds, steps=self.steps, begin=self.begin)
 
+    @property
+    def gradual(self) -> bool:
+        return self.rounds > 1
+
     def due(self, step: int) -> bool:
         done, rest = divmod(step - self.begin, self.steps)
         return 0 <= done < self.rounds and rest == 0
@@ -122,6 +130,7 @@ class Gradual:
     end: int
     every: int = 20
     power: float = 3.0
+    gradual: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_positive(self, begin=self.begin, every=self.every, power=self.power)

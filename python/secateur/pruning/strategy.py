@@ -1,123 +1,106 @@
-"""What a pruning strategy is: a frozen value, not a class to inherit."""
+"""What a strategy and a saliency are: frozen values that answer for themselves.
+
+Each is an instance of a frozen dataclass; no class of ours is inherited. The class variable
+`name` serves the command line, files and plugins, the first line of the docstring is its
+summary, and its fields are its options. What options are called means nothing to the host.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from secateur.errors import SpecificationError
 from secateur.pruning.problem import Floats, Masks, PrunableLayer, PruningProblem
+from secateur.ranges import Range
 
-Budget = Literal["span", "signed"]
+#: Name of a layer, or of a fixed accumulator → what it fits: so many span bits, or a range.
+Widths: TypeAlias = Mapping[str, int | Range]
 
-#: Keywords of `prune` and `Pruner`, which no option may be called.
-RESERVED = frozenset({"input_shape", "loss", "samples", "schedule", "seed", "targets"})
+Kind = Literal["strategy", "saliency"]
+
+#: What a class of either kind has to be able to do.
+_METHOD = {"strategy": "masks", "saliency": "score"}
 
 
-def _check_name(kind: str, name: Any, summary: Any) -> None:
+@runtime_checkable
+class Strategy(Protocol):
+    """A rule that yields masks.
+
+    It may have further methods, each of the problem:
+
+    - `widths(problem)` ↦ `Widths`: what accumulators fit under its masks. The host proves it,
+      channel by channel.
+    - `toward(fraction, problem)` ↦ the strategy that goes part of the way: 0 removes nothing,
+      1 is itself. Schedules that go gradually need it.
+    - `fitted_scales(problem)` ↦ {layer name: positive float64 [out]}: while a model trains, the
+      scales that weights get before masks are selected; for layers whose `code_range` is known.
+    """
+
+    name: ClassVar[str]
+
+    def masks(self, problem: PruningProblem) -> Masks:
+        """Return {layer name: bool mask shaped like its weight}, True = kept.
+
+        A layer that is left out keeps the mask that it has.
+        """
+
+
+@runtime_checkable
+class Saliency(Protocol):
+    """A score of how much each weight matters."""
+
+    name: ClassVar[str]
+
+    def score(self, problem: PruningProblem, layer: PrunableLayer) -> Floats:
+        """Return float64 shaped like the layer's weight, finite, not negative."""
+
+
+def method_of(value: Any, name: str) -> Callable[..., Any] | None:
+    """Return a method that a strategy may have; an option of that name is none."""
+    if name in type(value).__dataclass_fields__ or not callable(getattr(type(value), name, None)):
+        return None
+    method: Callable[..., Any] = getattr(value, name)
+    return method
+
+
+def check_class(kind: Kind, cls: Any) -> None:
+    """Raise unless `cls` is a class of strategies or saliencies.
+
+    Raises:
+        SpecificationError: it is no frozen dataclass, or has no name, summary or method; says
+            which.
+    """
+    called = getattr(cls, "__name__", repr(cls))
+
+    def refuse(argument: str, problem: str) -> SpecificationError:
+        return SpecificationError(f"{kind} {called}: {problem}", name=called, argument=argument)
+
+    if not isinstance(cls, type):
+        raise refuse("class", "expected a class")
+    parameters = vars(cls).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        raise refuse("class", "expected a frozen dataclass; put @dataclass(frozen=True) above it")
+    name = getattr(cls, "name", None)
+    if any(field.name == "name" for field in dataclasses.fields(cls)):
+        raise refuse("name", "its name is an option; write name: ClassVar[str] = ...")
     if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise SpecificationError(
-            f"{kind} name {name!r}: expected lower-case words joined by hyphens",
-            name=name,
-            argument="name",
-        )
-    if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
-        raise SpecificationError(
-            f"{kind} {name!r}: its summary is {summary!r}, expected one line of text",
-            name=name,
-            argument="summary",
-        )
+        raise refuse("name", f"name is {name!r}, expected lower-case words joined by hyphens")
+    if not summary(cls):
+        raise refuse("summary", "its docstring has no first line, which is its summary")
+    if not callable(getattr(cls, _METHOD[kind], None)):
+        raise refuse(_METHOD[kind], f"it has no method {_METHOD[kind]}()")
+    try:
+        typing.get_type_hints(cls)
+    except Exception as error:
+        raise refuse("class", f"its annotations cannot be read: {error}") from error
 
 
-@dataclass(frozen=True)
-class Promise:
-    """What a strategy's masks keep to.
-
-    Args:
-        accumulator_bits: options ↦ the width that every accumulator fits, or a mapping of
-            layer name to width for those layers alone; None where nothing is promised for
-            these options. The host proves it with the engine, channel by channel.
-        budget: options ↦ "span" (a free offset) or "signed" (two's complement, no offset).
-        idempotent: applied to its own masks, it changes nothing.
-    """
-
-    accumulator_bits: Callable[[Any], int | Mapping[str, int] | None] = lambda options: None
-    budget: Callable[[Any], Budget] = lambda options: "span"
-    idempotent: bool = False
-
-
-@dataclass(frozen=True)
-class StrategySpec:
-    """A named, parameterised rule that yields masks.
-
-    Args:
-        name: lower-case words joined by hyphens.
-        summary: one line.
-        options: a frozen dataclass type whose fields are the options, each with a type, a
-            default and `metadata={"doc": ...}`; its `__post_init__` raises ValueError for what
-            the types alone let through.
-        apply: (problem, options) ↦ {layer name: bool mask shaped like its weight}; layers left
-            out keep the mask that they have.
-        promises: what the masks keep to.
-
-    Raises:
-        SpecificationError: one of these is not so; says which.
-    """
-
-    name: str
-    summary: str
-    options: type
-    apply: Callable[[PruningProblem, Any], Masks]
-    promises: Promise = Promise()
-
-    def __post_init__(self) -> None:
-        _check_name("strategy", self.name, self.summary)
-
-        def refuse(argument: str, problem: str) -> SpecificationError:
-            return SpecificationError(
-                f"strategy {self.name!r}: {problem}", name=self.name, argument=argument
-            )
-
-        if not isinstance(self.options, type) or not dataclasses.is_dataclass(self.options):
-            raise refuse("options", f"options is {self.options!r}, expected a dataclass type")
-        if not self.options.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-            raise refuse("options", f"{self.options.__name__} must be a frozen dataclass")
-        for field in dataclasses.fields(self.options):
-            if field.name in RESERVED:
-                raise refuse("options", f"no option may be called {field.name!r}, the host's own")
-            if field.default is field.default_factory is dataclasses.MISSING:
-                raise refuse("options", f"option {field.name!r} needs a default")
-        if not callable(self.apply):
-            raise refuse("apply", f"apply is {self.apply!r}, expected a function")
-        if not isinstance(self.promises, Promise):
-            raise refuse("promises", f"promises is {self.promises!r}, expected a Promise")
-
-
-@dataclass(frozen=True)
-class SaliencySpec:
-    """A named score of how much each weight matters.
-
-    Args:
-        name: lower-case words joined by hyphens.
-        summary: one line.
-        score: (problem, layer) ↦ float64 shaped like the layer's weight, finite, not negative.
-
-    Raises:
-        SpecificationError: one of these is not so; says which.
-    """
-
-    name: str
-    summary: str
-    score: Callable[[PruningProblem, PrunableLayer], Floats]
-
-    def __post_init__(self) -> None:
-        _check_name("saliency", self.name, self.summary)
-        if not callable(self.score):
-            raise SpecificationError(
-                f"saliency {self.name!r}: score is {self.score!r}, expected a function",
-                name=self.name,
-                argument="score",
-            )
+def summary(cls: type) -> str:
+    """Return the first line of the docstring of `cls`; nothing where there is no docstring."""
+    doc = vars(cls).get("__doc__") or ""
+    # Where there is none, `dataclass` writes the signature there.
+    return "" if doc.startswith(f"{cls.__name__}(") else doc.strip().partition("\n")[0].strip()

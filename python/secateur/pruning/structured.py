@@ -7,19 +7,20 @@ residual add brings together go together or not at all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from secateur.pruning.magnitude import check_sparsity
+from secateur.pruning.options import check_fraction, check_types, refused
 from secateur.pruning.problem import Floats, Integers, Mask, Masks, PruningProblem
-from secateur.pruning.strategy import StrategySpec
 
 
 @dataclass(frozen=True)
-class StructuredOptions:
-    """How many channels to remove, and by which norm they are compared."""
+class Structured:
+    """Removes whole neurons or channels of least norm, with all that reads them."""
+
+    name: ClassVar[str] = "structured"
 
     sparsity: float = field(
         default=0.5, metadata={"doc": "fraction of the removable channels removed, from 0 to 1"}
@@ -33,9 +34,25 @@ class StructuredOptions:
     )
 
     def __post_init__(self) -> None:
-        check_sparsity(self.sparsity)
+        check_fraction(self, "sparsity")
+        check_types(Structured, {"norm": self.norm})
         if not 0 < self.norm < float("inf"):
-            raise ValueError(f"norm is {self.norm}, expected a finite number above 0")
+            raise refused(self, "norm", "a finite number above 0")
+
+    def masks(self, problem: PruningProblem) -> Masks:
+        """Return masks without the weakest groups of channels and the weights that read them.
+
+        The strongest group of a layer always stays: one of no channels passes nothing on.
+        """
+        channels = channels_of(problem)
+        strength = _strength(problem, channels, self.norm)
+        heads = np.flatnonzero(channels.removable & (channels.group == np.arange(len(strength))))
+        gone = np.isin(channels.group, _weakest(heads, strength, channels, self))
+        return _without(gone, channels, problem)
+
+    def toward(self, fraction: float, problem: PruningProblem) -> Structured:
+        """Return the strategy with as much of its sparsity."""
+        return replace(self, sparsity=self.sparsity * fraction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +98,8 @@ def channels_of(problem: PruningProblem) -> Channels:
     return Channels(start, group, all_removable[group])
 
 
-def apply(problem: PruningProblem, options: StructuredOptions) -> Masks:
-    """Return masks without the weakest groups of channels and the weights that read them.
-
-    The strongest group of a layer always stays, since a layer of no channels passes nothing on.
-    """
-    channels = channels_of(problem)
-    strength = _strength(problem, channels, options.norm)
-    heads = np.flatnonzero(channels.removable & (channels.group == np.arange(len(strength))))
-    gone = np.isin(channels.group, _weakest(heads, strength, channels, options))
-
+def _without(gone: Mask, channels: Channels, problem: PruningProblem) -> Masks:
+    """The masks of a problem without the channels that are `gone` and what reads them."""
     masks = {x.name: x.mask & ~_rows(gone, channels.start[x.name], x.shape) for x in problem.layers}
     for coupling in problem.couplings:
         producer = channels.start[coupling.producer] + coupling.columns[:, 0]
@@ -116,26 +125,18 @@ def _strength(problem: PruningProblem, channels: Channels, norm: float) -> Float
 
 
 def _weakest(
-    heads: Integers, strength: Floats, channels: Channels, options: StructuredOptions
+    heads: Integers, strength: Floats, channels: Channels, strategy: Structured
 ) -> Integers:
     """The heads of the groups to remove; never the strongest of the layer that they stand in."""
     order = heads[np.argsort(strength[heads], kind="stable")]
     layer = np.searchsorted([*channels.start.values()], order, side="right")
     by_layer = [order[layer == number] for number in np.unique(layer)]
-    if options.scope == "global":
+    if strategy.scope == "global":
         spare = order[~np.isin(order, [own[-1] for own in by_layer])]
-        return spare[: round(options.sparsity * len(order))]
-    weakest = [own[:-1][: round(options.sparsity * len(own))] for own in by_layer]
+        return spare[: round(strategy.sparsity * len(order))]
+    weakest = [own[:-1][: round(strategy.sparsity * len(own))] for own in by_layer]
     return np.concatenate([np.empty(0, np.int64), *weakest])
 
 
 def _rows(gone: Mask, start: int, shape: tuple[int, ...]) -> Mask:
     return gone[start : start + shape[0]].reshape(-1, *(1,) * (len(shape) - 1))
-
-
-STRUCTURED = StrategySpec(
-    name="structured",
-    summary="removes whole neurons or channels of least norm, with all that reads them",
-    options=StructuredOptions,
-    apply=apply,
-)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,22 +12,23 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from secateur.analysis import NodeRange, analyze, propagate
-from secateur.errors import BrokenPromiseError, ScheduleError
-from secateur.network import Layer, Lookup, Network, Shape
+from secateur.analysis import analyze
+from secateur.errors import BrokenPromiseError, ScheduleError, SpecificationError
+from secateur.network import Box, Lookup, Network, Operation, Shape
 from secateur.pruning.apply import (
     Step,
-    Strategy,
-    apply_strategy,
-    promised,
+    Strategies,
+    apply_steps,
+    masks_of,
     prove,
+    prove_fixed,
     steps_of,
 )
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
-from secateur.pruning.prune import layer_of, problem_of
+from secateur.pruning.prune import fixed_of, layer_of, problem_of
 from secateur.pruning.schedule import Reselect, Schedule
-from secateur.pruning.strategy import StrategySpec
+from secateur.pruning.strategy import Strategy, method_of
 from secateur.ranges import Ranges
 from secateur.reading.torch.freeze import freeze, read
 from secateur.reading.torch.quantizers import (
@@ -40,7 +40,6 @@ from secateur.reading.torch.quantizers import (
 )
 from secateur.reading.torch.trace import evaluating
 
-Link = tuple[StrategySpec, dict[str, Any]]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -78,7 +77,7 @@ class Pruner:
     def __init__(
         self,
         model: nn.Module,
-        strategy: Strategy,
+        strategy: Strategies,
         /,
         *,
         schedule: Schedule | None = None,
@@ -93,7 +92,7 @@ class Pruner:
 
         Args:
             model: from `quantize`, or built with Brevitas's layers.
-            strategy: a name, a `StrategySpec`, or a chain as `secateur.prune` takes it.
+            strategy: a strategy, its name, or a chain as `secateur.prune` takes it.
             schedule: when masks are selected and how far they go; every 20 steps at the full
                 target where not given.
             input_shape: shape of one sample; models from `quantize` know theirs.
@@ -101,14 +100,20 @@ class Pruner:
             targets: [samples, ...], with `samples`, for saliencies that look at gradients.
             loss: (output, targets) ↦ scalar, whose gradients those are.
             seed: of the strategy's random generator.
-            options: those of a single strategy.
+            options: those of a single name.
 
         Raises:
             UnknownStrategyError, ClashingStrategyError, OptionError: see `apply_strategy`.
+            ScheduleError: the schedule goes gradually and a strategy cannot; names it.
+            InfeasibleError: the strategy promises a width that masks cannot bring about, of a
+                sum pool or a residual add; names it.
             UnsupportedModuleError, UnfinishedModelError, ShapeError: see `freeze`.
         """
         self.schedule: Schedule = Reselect() if schedule is None else schedule
         self._steps = steps_of(strategy, options)
+        for step in self._steps if getattr(self.schedule, "gradual", False) else ():
+            if method_of(step.strategy, "toward") is None:
+                raise _cannot_go_gradually(step)
         self._model = model
         reading = read(model, input_shape)
         self._input_shape = reading.network.input.shape
@@ -121,6 +126,8 @@ class Pruner:
         if samples is not None and targets is not None:
             differentiate = partial(_gradients, model, modules, samples, targets, loss)
             self._structure = replace(self._structure, differentiate=differentiate)
+        for step in self._steps:
+            prove_fixed(step, self._structure)
         for x in self._layers.values():
             if not hasattr(x.module, "weight_mask"):
                 _StraightThrough.apply(x.module, "weight")  # type: ignore[no-untyped-call]
@@ -155,18 +162,19 @@ class Pruner:
     def select(self, fraction: float = 1.0) -> Masks:
         """Select the masks of the moment now, `fraction` of the way to the target; return them.
 
-        Options called `sparsity` and `bits` go that far: from 0, and from the width that no
-        mask needs. Others are what they are. A strategy whose option `scales` is "fitted" has
-        the learned weight scales fitted to the span that it promises before it selects
-        (`bounds.fit_scales`); in a chain the first such strategy.
+        A strategy goes `toward` its target, and fits the scales of the weights before it
+        selects where it has a say in them (`fitted_scales`).
+
+        Raises:
+            ScheduleError: a fraction below 1, and a strategy that cannot go gradually.
+            SecateurError: whatever `apply_strategy` raises.
         """
         progress = self._progress()
         problem = self._problem(self._allowed)
-        chain = [(s.spec, _options_at(s, fraction, problem)) for s in self._steps]
-        masks = apply_strategy(self._fitted(problem, chain), chain)
-        self._set(masks)
+        steps = tuple(_toward(step, fraction, problem) for step in self._steps)
+        self._set(masks_of(apply_steps(problem, steps, self._rescaled)))
         progress[1] = int(fraction == 1.0)
-        return masks
+        return self.masks
 
     def finish(self) -> Masks:
         """Fix the final codes, prove them, and take masks and pruner off the model.
@@ -187,9 +195,8 @@ class Pruner:
         complete = self.complete
         problem = self._problem(self.masks if complete else self._allowed)
         if not complete or not _keeps_promises(self._steps, problem):
-            chain = [(s.spec, _options_of(s)) for s in self._steps]
-            problem = self._fitted(problem, chain)
-            self._set(apply_strategy(problem, chain))
+            problem = apply_steps(problem, self._steps, self._rescaled)
+            self._set(masks_of(problem))
         masks = self.masks
         for module, name in {x.module: name for name, x in self._layers.items()}.items():
             kept = np.where(masks[name], problem[name].codes, 0)
@@ -219,53 +226,56 @@ class Pruner:
         for module, mask in joint.items():
             module.weight_mask.copy_(torch.from_numpy(mask.view(np.uint8)))
 
-    def _fitted(self, problem: PruningProblem, chain: Sequence[Link]) -> PruningProblem:
-        """Return `problem` with the codes at scales that fit, if a strategy asks for them."""
-        steps = steps_of(chain, {})
-        asked = [getattr(step.options, "scales", None) == "fitted" for step in steps]
-        if True not in asked:
-            return problem
-        first = asked.index(True)
-        step, before = steps[first], chain[:first]
-        seen = problem.with_masks(apply_strategy(problem, before)) if before else problem
-        scales: dict[Any, Floats] = {}
-        budget, widths = promised(step, problem)
-        for name, bits in widths.items() if budget == "span" else ():
-            layer, module = seen[name], self._layers[name].module
-            if codes := settable_codes(module):
-                now = learned_scale(module).double().cpu().numpy().reshape(-1)
-                fitted = layer.fitted_scales(now, bits, codes)
-                # A module that is called twice has one scale for both.
-                scales[module] = np.maximum(fitted, scales.get(module, 0.0))
-        for module, fitted in scales.items():
-            set_scales(module, fitted)
-        layers = (
-            replace(layer, codes=codes_if_kept(layer.name, x.module, x.source))
-            if (x := self._layers[layer.name]).module in scales
-            else layer
-            for layer in problem.layers
+    def _rescaled(self, problem: PruningProblem, scales: Mapping[str, Floats]) -> PruningProblem:
+        """Give layers these scales; return `problem` with the codes that weights then have."""
+        joint: dict[Any, Floats] = {}
+        for name, values in scales.items():
+            # A module that is called twice has one scale for both.
+            module = self._layers[name].module
+            joint[module] = np.maximum(values, joint.get(module, 0.0))
+        for module, values in joint.items():
+            set_scales(module, values)
+        renewed = (
+            self._layer(x, x.mask) if self._layers[x.name].module in joint else x
+            for x in problem.layers
         )
-        return replace(problem, layers=tuple(layers))
+        return replace(problem, layers=tuple(renewed))
 
     def _problem(self, masks: Masks) -> PruningProblem:
         """What the strategy sees: the weights of the moment, and of `masks` what may stay."""
-        layers = []
-        for template in self._structure.layers:
-            x = self._layers[template.name]
-            _apply_mask(x.module)
-            layers.append(
-                replace(
-                    template,
-                    weight=x.module.weight_orig.detach().double().cpu().numpy(),
-                    codes=codes_if_kept(template.name, x.module, x.source),
-                    mask=masks[template.name],
-                )
-            )
-        return replace(self._structure, layers=tuple(layers))
+        layers = tuple(self._layer(x, masks[x.name]) for x in self._structure.layers)
+        return replace(self._structure, layers=layers)
+
+    def _layer(self, layer: PrunableLayer, mask: Mask) -> PrunableLayer:
+        """Return `layer` with the weights, codes and scales of the moment."""
+        x = self._layers[layer.name]
+        _apply_mask(x.module)
+        code_range = settable_codes(x.module)
+        scale = None if code_range is None else learned_scale(x.module)
+        return replace(
+            layer,
+            weight=x.module.weight_orig.detach().double().cpu().numpy(),
+            codes=codes_if_kept(layer.name, x.module, x.source),
+            mask=mask,
+            scale=None if scale is None else scale.double().cpu().numpy().reshape(-1),
+            code_range=code_range,
+        )
 
 
 #: The buffer with the count of steps and whether the masks are those of the full target.
 _PROGRESS = "pruning_progress"
+
+
+class _Kept(torch.autograd.Function):
+    """weight · mask, whose gradient is that of the weight as if nothing had been removed."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return weight * mask
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        return gradient, None
 
 
 class _StraightThrough(prune.Identity):
@@ -276,9 +286,8 @@ class _StraightThrough(prune.Identity):
     """
 
     def apply_mask(self, module: nn.Module) -> torch.Tensor:
-        weight: torch.Tensor = module.weight_orig  # type: ignore[assignment]
-        removed: torch.Tensor = 1 - module.weight_mask  # type: ignore[assignment,operator]
-        return weight - (weight * removed).detach()
+        kept: torch.Tensor = _Kept.apply(module.weight_orig, module.weight_mask)
+        return kept
 
 
 def _apply_mask(module: nn.Module) -> None:
@@ -334,45 +343,45 @@ def _structure(network: Network) -> PruningProblem:
     A lookup is taken to yield every code of its quantiser, so that the ranges stay sound
     while training moves weights, scales and biases, and one structure serves all selections.
     """
-    nodes: dict[str, NodeRange] = {}
-    for node in analyze(network):
-        operation = None if node.kind == "input" else network[node.name]
-        if isinstance(operation, Lookup):
-            codes = operation.table.codomain
-            like = np.zeros((node.shape[0], *(1,) * (len(node.shape) - 1)), np.int64)
-            node = replace(node, ranges=Ranges(like + codes.low, like + codes.high))
-        elif operation is not None and not isinstance(operation, Layer):
-            sources = [nodes[s] for s in operation.sources]
-            node = replace(node, ranges=propagate(operation, node.shape, sources))
-        nodes[node.name] = node
+    report = analyze(network, given=_every_code)
     return PruningProblem(
-        tuple(layer_of(layer, nodes[layer.source]) for layer in network.layers),
+        tuple(layer_of(layer, report[layer.source]) for layer in network.layers),
         couplings_of(network),
+        fixed=fixed_of(report),
     )
 
 
-def _options_of(step: Step) -> dict[str, Any]:
-    return {field.name: getattr(step.options, field.name) for field in fields(step.options)}
+def _every_code(operation: Operation, sources: Sequence[Box]) -> Ranges | None:
+    """Return every code of a lookup's grid, whatever its accumulator; others follow from it."""
+    if not isinstance(operation, Lookup):
+        return None
+    shape = operation.shape(*(s.shape for s in sources))
+    return Ranges.full((shape[0], *(1,) * (len(shape) - 1)), operation.table.codomain)
 
 
-def _options_at(step: Step, fraction: float, problem: PruningProblem) -> dict[str, Any]:
-    """Return the options of `step` when `fraction` of the way to its target is to be gone."""
-    options = _options_of(step)
-    if "sparsity" in options:
-        options["sparsity"] *= fraction
-    if fraction < 1.0 and options.get("bits") is not None:
-        bits = options["bits"]
-        per_layer = bits if isinstance(bits, Mapping) else {x.name: bits for x in problem.layers}
-        options["bits"] = {
-            name: math.ceil(target + (1.0 - fraction) * max(0, _dense(problem[name]) - target))
-            for name, target in per_layer.items()
-        }
-    return options
+def _toward(step: Step, fraction: float, problem: PruningProblem) -> Step:
+    """Return `step` with its strategy `fraction` of the way to its target."""
+    if fraction == 1.0:
+        return step
+    part = step.call("toward", fraction, problem)
+    if part is None:
+        raise _cannot_go_gradually(step)
+    if not isinstance(part, Strategy):
+        raise SpecificationError(
+            f"strategy {step}: toward({fraction}) gave {part!r}, expected a strategy",
+            name=step.strategy.name,
+            argument="toward",
+        )
+    return replace(step, strategy=part)
 
 
-def _dense(layer: PrunableLayer) -> int:
-    """Return the span bits of the widest accumulator of a layer if nothing is removed."""
-    return int(layer.costs.reshape(len(layer.costs), -1).sum(axis=1).max()).bit_length()
+def _cannot_go_gradually(step: Step) -> ScheduleError:
+    return ScheduleError(
+        f"strategy {step} has no toward(fraction, problem), so that it cannot go gradually; "
+        "use OneShot or Reselect, which select at the full target",
+        argument="schedule",
+        value=step.strategy.name,
+    )
 
 
 def _keeps_promises(steps: Sequence[Step], problem: PruningProblem) -> bool:

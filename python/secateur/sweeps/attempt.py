@@ -12,7 +12,7 @@ import numpy as np
 
 from secateur.errors import ResultError
 from secateur.sweeps.points import Point, plain
-from secateur.sweeps.records import Failure, Outcome, Value
+from secateur.sweeps.records import VALUES, Failure, Outcome, Value
 
 Evaluate = Callable[[Any], Mapping[str, Any]]
 
@@ -20,14 +20,17 @@ Evaluate = Callable[[Any], Mapping[str, Any]]
 def attempt(evaluate: Evaluate, point: Point) -> Outcome | ResultError:
     """Return what `evaluate(point)` comes to.
 
-    An exception of evaluate's becomes a `Failure` of plain strings here, in the worker, so
-    that it comes back whatever it holds. A result of the wrong form is the fault of
+    An exception of evaluate's, also SystemExit and what else is none of `Exception`'s, becomes
+    a `Failure` of plain strings here, in the worker, so that it comes back whatever it holds;
+    KeyboardInterrupt alone goes on. A result of the wrong form is the fault of
     the function, not of the point, and comes back as the error that ends the sweep.
     """
     start = time.perf_counter()
     try:
         result = evaluate(point)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return Outcome({}, time.perf_counter() - start, _failure(error))
     wall_s = time.perf_counter() - start
     try:
@@ -36,12 +39,19 @@ def attempt(evaluate: Evaluate, point: Point) -> Outcome | ResultError:
         return error
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: BaseException) -> Failure:
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ != "builtins":
         name = f"{kind.__module__}.{name}"
-    return Failure(name, str(error), "".join(traceback.format_exception(error)))
+    return Failure(name, _message(error), "".join(traceback.format_exception(error)))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:
+        return f"its message cannot be read: {type(second).__name__}"
 
 
 def _values(result: Any, point: Point) -> dict[str, Value]:
@@ -57,7 +67,7 @@ def _values(result: Any, point: Point) -> dict[str, Value]:
     for name, value in result.items():
         if isinstance(value, np.generic):
             value = value.item()
-        if not isinstance(name, str) or not isinstance(value, float | int | str | None):
+        if not isinstance(name, str) or not isinstance(value, VALUES):
             raise ResultError(
                 f"evaluate gave {name!r}: {value!r} ({type(value).__name__}) for point "
                 f"{point!r}; names are strings, values numbers or strings: take "

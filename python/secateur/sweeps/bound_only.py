@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from secateur import bounds
 from secateur.errors import MaskError, OptionError, ShapeError
 from secateur.network import Network
-from secateur.pruning import plugins
-from secateur.pruning.apply import apply_strategy
+from secateur.pruning import Accumulator
+from secateur.pruning.apply import apply_strategy, saliency_named
 from secateur.pruning.problem import Floats, Integers, Mask, PrunableLayer, PruningProblem
 from secateur.pruning.prune import problem_of
 from secateur.ranges import Ranges
@@ -97,7 +97,7 @@ def sweep_bounds(network: Network | PruningProblem, candidates: Candidates) -> C
         (array([5, 4, 4, 0]), array([-3,  0,  0,  0]), array([15, 15,  9,  0]))
     """
     problem = problem_of(network) if isinstance(network, Network) else network
-    problem = replace(problem, find_saliency=lambda name: plugins.saliency(name).spec)
+    problem = replace(problem, find_saliency=saliency_named)
     match candidates:
         case Sparsities(levels, saliency):
             scores = problem.saliency(saliency)
@@ -110,7 +110,10 @@ def sweep_bounds(network: Network | PruningProblem, candidates: Candidates) -> C
             widths = _per_layer(problem, bits, "bits")
             masks = {
                 int(width): apply_strategy(
-                    problem, "accumulator", bits=int(width), saliency=saliency
+                    problem,
+                    Accumulator(
+                        dict.fromkeys((x.name for x in problem.layers), int(width)), saliency
+                    ),
                 )
                 for width in np.unique(list(widths.values()))
             }

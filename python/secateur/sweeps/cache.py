@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from secateur.files import write_whole
+from secateur.files import lock, write_whole
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,19 @@ class Cache:
         Args:
             content: all that the result depends on, plain values that JSON can hold.
             make: makes it.
+
+        Raises:
+            MissingExtraError: filelock is not installed.
         """
         text = json.dumps(content, sort_keys=True)
         key = blake2b(text.encode(), digest_size=16).hexdigest()
         directory = Path(self.directory)
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / key
-        # The lock goes with its process, so that a killed one leaves nothing to clean up.
-        with open(path.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        held = lock(path)
+        try:
             if not path.exists():
                 write_whole(path, make())
             return path.read_bytes()
+        finally:
+            held.release()

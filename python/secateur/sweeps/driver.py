@@ -15,7 +15,7 @@ from secateur.sweeps.attempt import Evaluate
 from secateur.sweeps.events import Event
 from secateur.sweeps.log import Log
 from secateur.sweeps.points import Plain, Point, identity, plain
-from secateur.sweeps.provenance import provenance
+from secateur.sweeps.provenance import outdated, provenance
 from secateur.sweeps.records import Failure, Outcome, Record
 from secateur.sweeps.suggestions import Suggestions
 from secateur.sweeps.workers import Workers
@@ -68,6 +68,8 @@ class Driver:
         self._total = len(points) if isinstance(points, Sized) else None
         self._draws = self._draw()
         self._in_flight: dict[Future[Any], _Draw] = {}
+        # Keys of the points that are drawn and not settled: equal points wait for one result.
+        self._drawn: set[str] = set()
         self._done: SimpleQueue[Future[Any]] = SimpleQueue()
         # Points that were in flight when a worker died. Which of them killed it is found by
         # evaluating each alone: `_alone` is the one that is on its own now.
@@ -95,12 +97,17 @@ class Driver:
         for index, point in enumerate(self._points):
             content = plain(point)
             depends_on = provenance(content)
-            key = identity(content, depends_on)
+            key = identity(content)
             known = self._log.find(key)
-            if known is not None and not (known.failed and self._retry_failed):
+            if known is not None and (
+                outdated(known, depends_on) or (known.failed and self._retry_failed)
+            ):
+                known = None
+            if known is not None:
                 self.found += 1
                 self._tell_of(known, skipped=True)
-            elif all(draw.key != key for draw in self._in_flight.values()):
+            elif key not in self._drawn:
+                self._drawn.add(key)
                 yield _Draw(point, index, key, content, depends_on)
 
     def _fill(self) -> None:
@@ -158,6 +165,7 @@ class Driver:
             self._alone = None
         record = draw.record(outcome)
         self._log.append(record)
+        self._drawn.discard(draw.key)
         if record.failed:
             self.failed += 1
         else:

@@ -13,6 +13,7 @@ from typing import Any
 from secateur.errors import PointError
 from secateur.sweeps.attempt import Evaluate
 from secateur.sweeps.points import Plain, plain
+from secateur.sweeps.records import Record
 
 
 def provenance(content: Plain) -> Mapping[str, str]:
@@ -31,10 +32,19 @@ def fingerprint(evaluate: Evaluate) -> dict[str, Any]:
     """Return what must be the same for results to belong in one journal.
 
     The name of `evaluate` with what is bound to it (the arguments of a partial, the fields by
-    which a frozen dataclass is compared), and the version of this library. Its source is not
-    part of it: a failing point is mended by editing the source.
+    which a frozen dataclass is compared). Its source is not part of it: a failing point is
+    mended by editing the source; nor is the version of this library, which each record says.
     """
-    return {"evaluate": _describe(evaluate), **_library()}
+    return {"evaluate": _describe(evaluate)}
+
+
+def outdated(record: Record, now: Mapping[str, str]) -> bool:
+    """Return whether the plugin that the record's strategy came from was another than `now`."""
+
+    def of_plugins(found: Mapping[str, str]) -> dict[str, str]:
+        return {name: made_by for name, made_by in found.items() if name != "secateur"}
+
+    return of_plugins(record.provenance) != of_plugins(now)
 
 
 @functools.cache

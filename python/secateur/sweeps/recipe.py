@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from secateur.analysis import analyze
-from secateur.circuits.circuit import Circuit, compile
 from secateur.errors import PointError
 from secateur.network import Network
 from secateur.network.storage import digest
+from secateur.pruning import plugins
+from secateur.pruning.options import made
 from secateur.sweeps.cache import Cache
 from secateur.sweeps.points import Point, plain
 from secateur.sweeps.provenance import library_version
@@ -26,6 +27,8 @@ from secateur.sweeps.records import Value
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from secateur.circuits.circuit import Circuit
 
 
 class Data(NamedTuple):
@@ -100,18 +103,34 @@ class Recipe:
             PointError: the point has no strategy.
             SecateurError: whatever quantising, pruning, freezing or compiling raises.
         """
+        recipe, seed, strategy, options = self._read(point)
+        with _one_at_a_time(recipe.threads):
+            return recipe._evaluate(seed, strategy, options)
+
+    def check(self, point: Point) -> None:
+        """Raise what is wrong with `point` before anything is trained.
+
+        Raises:
+            PointError: the point has no strategy.
+            UnknownStrategyError, OptionError: its strategy, or an option, that there is not.
+        """
+        _, _, strategy, options = self._read(point)
+        made(plugins.strategy(strategy).cls, options)
+
+    def _read(self, point: Point) -> tuple[Recipe, int, str, Mapping[str, Any]]:
+        """Return the recipe that a point asks for, its seed, strategy and that one's options."""
         settings = plain(point)
         if "strategy" not in settings:
             raise PointError(f"point {point!r} has no field 'strategy'", point=point)
         own = {f.name for f in fields(self)} & settings.keys()
         recipe = replace(self, **{name: settings.pop(name) for name in own})
-        with _one_at_a_time(recipe.threads):
-            return recipe._evaluate(settings.pop("seed", 0), settings.pop("strategy"), settings)
+        return recipe, settings.pop("seed", 0), settings.pop("strategy"), settings
 
     def _evaluate(
         self, seed: int, strategy: str, options: Mapping[str, Any]
     ) -> Mapping[str, Value]:
         from secateur import training
+        from secateur.circuits.circuit import compile
 
         data = _load(self.data)
         teacher = self._float_network(data, seed)

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from secateur.sweeps.points import Plain
 
+_encode, _decode = json.JSONEncoder().encode, json.JSONDecoder().decode
+
 #: What an evaluate function may give for each name.
 Value = float | int | str | bool | None
+VALUES = (float, int, str, type(None))
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Record:
         return self.outcome.failure is not None
 
     def to_json(self) -> str:
-        """Return one line of JSON, its newline included."""
+        """Return the record as a JSON object on one line."""
         failure = self.outcome.failure
         fields = {
             "index": self.index,
@@ -72,25 +75,34 @@ class Record:
             fields["values"] = dict(self.values)
         else:
             fields["failure"] = vars(failure)
-        return json.dumps(fields) + "\n"
+        return _encode(fields)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Record:
         """Return the record that `to_json` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError: `line` is no record.
+            ValueError, TypeError, LookupError, RecursionError: `line` is no record.
         """
-        fields = json.loads(line)
+        fields = _decode(line if isinstance(line, str) else line.decode())
         failure = fields.get("failure")
+        values = fields["values"] if failure is None else {}
+        index, wall_s = fields["index"], fields["wall_s"]
+        key, point, made_by = fields["key"], fields["point"], fields["provenance"]
+        if not (
+            type(index) is int
+            and type(wall_s) in (int, float)
+            and isinstance(key, str)
+            and all(isinstance(found, dict) for found in (point, made_by, values))
+            and all(isinstance(name, str) for name in made_by.values())
+            and all(isinstance(value, VALUES) for value in values.values())
+            and (failure is None or all(isinstance(part, str) for part in failure.values()))
+        ):
+            raise TypeError("a field holds no value of its kind")
         return cls(
-            index=fields["index"],
-            key=fields["key"],
-            point=fields["point"],
-            provenance=fields["provenance"],
-            outcome=Outcome(
-                values=fields["values"] if failure is None else {},
-                wall_s=fields["wall_s"],
-                failure=None if failure is None else Failure(**failure),
-            ),
+            index=index,
+            key=key,
+            point=point,
+            provenance=made_by,
+            outcome=Outcome(values, wall_s, None if failure is None else Failure(**failure)),
         )

@@ -32,7 +32,7 @@ class Latest:
     written: Iterable[Record]
 
     def __iter__(self) -> Iterator[Record]:
-        last = {json.dumps(r.point, sort_keys=True): r for r in self.written}
+        last = {record.key: record for record in self.written}
         return iter(sorted(last.values(), key=lambda record: record.index))
 
 
@@ -52,7 +52,8 @@ class Results:
 
         Raises:
             OSError: it cannot be read.
-            JournalError: it is no journal, newer than this library, or damaged.
+            FileFormatError, FileVersionError: it is no journal, or newer than this library.
+            JournalError: a line of it is damaged.
         """
         return cls(tuple(Latest(Recorded(path))))
 

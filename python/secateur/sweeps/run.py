@@ -39,7 +39,8 @@ def sweep(
             as fast as they are evaluated; or from `suggest`. A field `strategy` that is a
             string names a registered strategy.
         evaluate: point ↦ mapping of names to numbers and strings; takes each point as it was
-            drawn.
+            drawn. Where it has a method `check`, that takes a point and raises what is wrong
+            with it, also before anything runs.
         executor: None, in this process; an int, that many processes of the sweep's own,
             replaced when one dies; or any `concurrent.futures.Executor`, used as it is and
             left alive.
@@ -53,7 +54,8 @@ def sweep(
         SendError: `evaluate` or a point that cannot go to a worker.
         ResultError: `evaluate` gave something else than a mapping of numbers and strings.
         WorkerError: the executor broke or was shut down, or its workers cannot start.
-        JournalError, JournalLockedError, JournalWriteError: see `Journal`.
+        JournalError, JournalLockedError, JournalWriteError, FileFormatError, FileVersionError:
+            see `Journal`.
         KeyboardInterrupt: on Ctrl-C; its message tells how to go on.
 
     Example:
@@ -64,8 +66,11 @@ def sweep(
         >>> results.best("area").point
         {'width': 2, 'height': 4}
     """
+    check = getattr(evaluate, "check", None)
     for point in _previews(points):
         provenance(plain(point))
+        if check is not None:
+            check(point)
     check_sendable(evaluate, executor)
     log = Memory() if journal is None else Journal(journal, fingerprint(evaluate))
     with closing(log), watch(on_event) as tell, open_workers(executor) as workers:
@@ -78,10 +83,23 @@ def sweep(
 
 
 def _previews(points: Iterable[Point]) -> Iterable[Point]:
-    """Yield points to look at before any runs; none where `points` can be drawn only once."""
-    if isinstance(points, Grid):
-        return ({name: value} for name, values in points.axes.items() for value in values)
-    return points if isinstance(points, Collection) else ()
+    """Yield points to look at before any runs; none where `points` can be drawn only once.
+
+    Of a grid those that hold every value of every axis together with every strategy.
+    """
+    if not isinstance(points, Grid):
+        return points if isinstance(points, Collection) else ()
+    if not all(points.axes.values()):
+        return ()
+    first = {name: values[0] for name, values in points.axes.items()}
+    strategies = points.axes.get("strategy", ())
+    bases = [first | {"strategy": strategy} for strategy in strategies] or [first]
+    return (
+        base | {name: value}
+        for base in bases
+        for name, values in points.axes.items()
+        for value in values
+    )
 
 
 def _how_to_go_on(driver: Driver, journal: str | os.PathLike[str] | None) -> str:

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-from secateur.errors import SendError, WorkerError
+from secateur.errors import ArgumentError, SendError, WorkerError
 from secateur.sweeps.attempt import Evaluate, attempt
 from secateur.sweeps.points import Point
 
 #: Points in flight on an executor that does not say how many workers it has.
-_WINDOW = 1024
+_WINDOW = 4096
 
 
 class Workers(Protocol):
@@ -105,7 +105,12 @@ class _Pool:
 
     def __init__(self, processes: int) -> None:
         if processes < 1:
-            raise ValueError(f"executor is {processes}; a pool has at least one process")
+            raise ArgumentError(
+                f"executor is {processes}; a pool has at least one process",
+                argument="executor",
+                value=processes,
+                expected="at least 1",
+            )
         self.processes = processes
         self.window = 2 * processes
         self._start()
@@ -118,13 +123,16 @@ class _Pool:
         )
 
     def submit(self, evaluate: Evaluate, point: Point) -> Future[Any]:
-        return self._executor.submit(attempt, evaluate, point)
+        with _ctrl_c_held_back():
+            return self._executor.submit(attempt, evaluate, point)
 
     def restart(self, evaluate: Evaluate) -> None:
         self.kill()
         self._start()
         try:
-            self._executor.submit(_load, evaluate).result()
+            with _ctrl_c_held_back():
+                loaded = self._executor.submit(_load, evaluate)
+            loaded.result()
         except BrokenExecutor:
             raise WorkerError(
                 f"no worker process can start and load {evaluate!r}: keep the call of sweep "
@@ -144,9 +152,24 @@ class _Pool:
         self._near.close()
 
 
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Block Ctrl-C for a moment; processes that start inside stay blocked until they are ready."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _tie_to_driver(far: Connection) -> None:
     # Ctrl-C reaches every process of the terminal; the driver alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_exit_with, args=(far,), daemon=True).start()
 
 

@@ -13,6 +13,11 @@ from brevitas.quant import (
     ShiftedUint8ActPerTensorFloat,
     ShiftedUint8WeightPerTensorFloat,
 )
+from brevitas.quant.binary import (
+    SignedBinaryActPerTensorConst,
+    SignedBinaryWeightPerTensorConst,
+)
+from brevitas.quant.float import Fp8e4m3WeightPerTensorFloat
 from brevitas.quant.scaled_int import Int8AccumulatorAwareZeroCenterWeightQuant
 from models import Residual, Signals, disagreement, mlp, outputs, samples, seeded
 from torch import nn
@@ -228,6 +233,37 @@ class TestBrevitasModels:
         model = self.settled(Adds(), x)
         assert_same(model, freeze(model, input_shape=(10,)), x)
 
+    @pytest.mark.parametrize("way", ["FLOOR", "CEIL", "ROUND_TO_ZERO", "ROUND"])
+    @pytest.mark.parametrize("kind", [Int8ActPerTensorFloat, ShiftedUint8ActPerTensorFloat])
+    def test_every_rounding_of_activations(self, kind, way):
+        x = samples(2000, 10, low=-1.0)
+        torch.manual_seed(0)
+        layers = (
+            qnn.QuantIdentity(bit_width=8),
+            qnn.QuantLinear(10, 8, weight_bit_width=8),
+            qnn.QuantIdentity(act_quant=kind, bit_width=3, float_to_int_impl_type=way),
+            qnn.QuantLinear(8, 4, weight_bit_width=3),
+        )
+        model = self.settled(nn.Sequential(*layers), x)
+        network = freeze(model, input_shape=(10,))
+        assert (outputs(model, x).argmax(1) == network.predict(x).argmax(1)).mean() > 0.999
+        assert disagreement(model, network, x) <= TIES
+
+    def test_binary_activations_and_weights(self):
+        x = samples(400, 10, low=-1.0)
+        torch.manual_seed(0)
+        layers = (
+            qnn.QuantIdentity(bit_width=8),
+            qnn.QuantLinear(10, 8, weight_quant=SignedBinaryWeightPerTensorConst),
+            qnn.QuantIdentity(act_quant=SignedBinaryActPerTensorConst),
+            qnn.QuantLinear(8, 4, weight_bit_width=3),
+        )
+        model = self.settled(nn.Sequential(*layers), x)
+        network = freeze(model, input_shape=(10,))
+        assert set(network["1"].codes.ravel().tolist()) == {-1, 1}
+        assert set(network.nodes(network.quantize_input(x))["2"].ravel().tolist()) == {-1, 1}
+        assert_same(model, network, x)
+
     def test_input_shape_is_asked_for(self):
         model = nn.Sequential(qnn.QuantIdentity(), qnn.QuantLinear(3, 2))
         with pytest.raises(UnfinishedModelError, match="input_shape="):
@@ -391,17 +427,6 @@ class TestRefuses:
 
         assert self.refuse(Branches(), "cannot be traced").operation == "Branches"
 
-    def test_tensors_outside_layers(self):
-        class Shifts(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.shift = nn.Parameter(torch.ones(4))
-
-            def forward(self, x):
-                return x + self.shift
-
-        self.refuse(Shifts(), "'shift' is used outside a layer")
-
     @pytest.mark.parametrize(
         ("layer", "match"),
         [
@@ -426,6 +451,61 @@ class TestRefuses:
             scaling_stats_permute_dims=(1, 0),
         )
         self.refuse(nn.Sequential(rounds), "no single integer grid")
+
+    @pytest.mark.parametrize(
+        ("options", "match"),
+        [
+            ({"quant_type": "ternary", "threshold": 0.7}, "TernaryQuant"),
+            ({"float_to_int_impl_type": "stochastic_round"}, "StochasticRound"),
+            ({"quant_delay_steps": 10}, "nothing else"),
+        ],
+    )
+    def test_activation_quantisers_of_other_kinds(self, options, match):
+        rounds = qnn.QuantIdentity(
+            act_quant=Int8ActPerTensorFloat,
+            bit_width=2,
+            scaling_impl_type="const",
+            scaling_init=1.0,
+            **options,
+        )
+        error = self.refuse(nn.Sequential(qnn.QuantIdentity(), rounds), match)
+        assert error.layer == "1"
+
+    @pytest.mark.parametrize("scale", [torch.nan, torch.inf, -torch.inf])
+    def test_activation_scales_that_are_no_numbers(self, scale):
+        model = quantize(mlp(nn.ReLU, 4, 8, 2), calibration=samples(20, 4))
+        scaling = model.get_submodule("1_quant").act_quant.fused_activation_quant_proxy
+        with torch.no_grad():
+            scaling.tensor_quant.scaling_impl.value.fill_(scale)
+        with pytest.raises(NotFiniteError, match="layer '1_quant': the scale") as caught:
+            freeze(model)
+        assert (caught.value.argument, caught.value.layer) == ("scale", "1_quant")
+
+    def test_weights_that_are_no_multiples_of_their_scale(self):
+        layer = qnn.QuantLinear(4, 2, weight_quant=Fp8e4m3WeightPerTensorFloat)
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor([[1.0, 0.3, 1e-4, 1e-4]]))
+        self.refuse(nn.Sequential(qnn.QuantIdentity(), layer), "layer '1'")
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_hooks_that_change_values(self, when):
+        model = nn.Sequential(qnn.QuantIdentity(), qnn.QuantLinear(4, 4), nn.ReLU())
+        if when == "before":
+            model[2].register_forward_pre_hook(lambda module, args: (args[0] + 1,))
+        else:
+            model[2].register_forward_hook(lambda module, args, result: result + 1)
+        assert self.refuse(model, "'2': a hook on it changes").layer == "2"
+        for hooks in (model[2]._forward_hooks, model[2]._forward_pre_hooks):
+            hooks.clear()
+        model.register_forward_hook(lambda module, args, result: result + 1)
+        self.refuse(model, "hooks on the whole model")
+
+    def test_hooks_that_only_look(self):
+        seen = []
+        model = nn.Sequential(qnn.QuantIdentity(), qnn.QuantLinear(4, 4))
+        model[1].register_forward_hook(lambda module, args, result: seen.append(result.shape))
+        freeze(model.eval(), input_shape=(4,))
+        assert seen
 
     def test_an_input_shape_that_the_model_does_not_take(self):
         model = nn.Sequential(qnn.QuantIdentity(), qnn.QuantLinear(4, 2))

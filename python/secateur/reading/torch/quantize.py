@@ -17,6 +17,7 @@ from torch.fx.node import Node as Call
 
 from secateur.errors import BitsError, NotFiniteError, ShapeError
 from secateur.reading.torch import parts
+from secateur.reading.torch.modules import WEIGHTED
 from secateur.reading.torch.quantizers import (
     activation_quantizer,
     check_finite,
@@ -100,6 +101,9 @@ def quantize(
 
     _check_weights(model)
     traced = symbolic_trace(model)
+    for inner in traced.modules():
+        if hasattr(inner, "inplace"):
+            inner.inplace = False  # type: ignore[assignment]
     _modularize_dropout(traced)
     _activate_before_pooling(trace(traced, shape))
     _quantize_input(traced, samples, widths["input_bits"])
@@ -112,7 +116,7 @@ def quantize(
         )
         planned.insert(traced, quantizer)
     for name, layer in list(traced.named_modules()):
-        if isinstance(layer, parts.WEIGHTED):
+        if isinstance(layer, WEIGHTED):
             _set_module(traced, name, quantized_layer(layer, weight_bits))
     traced.recompile()
     return traced.train(module.training)
@@ -198,8 +202,8 @@ class _Plan:
             case parts.Apply(activation):
                 return _State(non_negative=activation.name in _NON_NEGATIVE)
             case parts.Rescale(factor, offset):
-                kept = states[0].non_negative and factor >= 0 and offset >= 0
-                return _State(non_negative=kept)
+                rises = bool((factor >= 0).all() and (offset >= 0).all())
+                return _State(non_negative=states[0].non_negative and rises)
             case parts.View() | parts.Permute() if self._mixes_floats(node, part, states[0]):
                 return self._need(node, states[0], narrow=False)
         return states[0]
@@ -279,13 +283,13 @@ def _activate_before_pooling(nodes: Sequence[Node]) -> None:
 
 
 def _quantize_input(traced: GraphModule, samples: torch.Tensor, bits: int) -> None:
-    """Insert the input's quantiser, after any plain factor that the model begins with."""
+    """Insert the input's quantiser, after the scaling that the model begins with."""
     nodes = {node.call: node for node in trace(traced, tuple(samples.shape[1:]))}
     source = next(iter(nodes))
     while len(source.users) == 1:
         (user,) = source.users
         match nodes[user].parts:
-            case (parts.Rescale(_, 0.0),):
+            case (parts.Rescale(factor),) if (factor > 0).all():
                 source = user
             case _:
                 break
@@ -359,7 +363,7 @@ def _calibration(module: nn.Module, calibration: Any) -> torch.Tensor:
 
 def _check_weights(model: nn.Module) -> None:
     for name, layer in model.named_modules():
-        if not isinstance(layer, parts.WEIGHTED):
+        if not isinstance(layer, WEIGHTED):
             continue
         if layer.weight.numel() == 0:
             raise ShapeError(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import brevitas.nn as qnn
 import numpy as np
 import torch
-from brevitas.core.function_wrapper import RoundSte
-from brevitas.core.quant import IntQuant, RescalingIntQuant
-from brevitas.core.restrict_val import LogFloatRestrictValue
-from brevitas.core.scaling import ParameterScaling
 from brevitas.inject.enum import RestrictValueType, ScalingImplType
 from brevitas.quant import (
     Int8ActPerTensorFloatMinMaxInit,
@@ -22,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from secateur.errors import NotFiniteError, UnsupportedModuleError
-from secateur.network.tables import Quantize
+from secateur.network import Quantize
 
 #: Scales are learned as logarithms, so that one learning rate suits every magnitude.
 _LEARNED_SCALE = {
@@ -36,6 +33,8 @@ _LAYERS = {
     nn.Conv3d: qnn.QuantConv3d,
 }
 _CANDIDATES = 64
+#: Codes around which a quantiser is tried out.
+_PROBES = 257
 
 
 def weight_options(scale: torch.Tensor, bits: int) -> dict[str, Any]:
@@ -107,15 +106,28 @@ def _least_error_scale(rows: torch.Tensor, low: int, high: int) -> torch.Tensor:
     return best
 
 
+_BINARY = ("BinaryQuant", "ClampedBinaryQuant")
+#: Brevitas's way to whole numbers → the rounding of a grid.
+_ROUNDINGS = {
+    "RoundSte": "half_even",
+    "FloorSte": "floor",
+    "CeilSte": "ceil",
+    "RoundToZeroSte": "down",
+}
+
+
 def activation_rounding(name: str, proxy: Any) -> Quantize:
     """Return what an activation quantiser does, as codes centred on its zero point.
 
     Raises:
-        UnsupportedModuleError: it is no integer quantiser with one scale for the tensor.
+        UnsupportedModuleError: it is no integer quantiser with one scale for the tensor, or does
+            something else than rounding to that grid and clipping.
+        NotFiniteError: its scale is NaN, infinite or not above 0.
     """
     try:
         scale, zero_point, bits = proxy.scale(), proxy.zero_point(), proxy.bit_width()
         scale, zero, width = float(scale), int(zero_point), int(bits)
+        rounding = _rounding_of(proxy.fused_activation_quant_proxy.tensor_quant)
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise UnsupportedModuleError(
             f"layer {name!r}: its activation quantiser has no single integer grid ({error}); "
@@ -123,8 +135,61 @@ def activation_rounding(name: str, proxy: Any) -> Quantize:
             layer=name,
             operation=type(proxy).__name__,
         ) from error
-    low, high = _code_range(width, proxy.is_signed, bool(proxy.is_narrow_range))
-    return Quantize(scale, low - zero, high - zero)
+    if not 0 < scale < math.inf:
+        raise NotFiniteError(
+            f"layer {name!r}: the scale of its activation quantiser is {scale}, expected a finite "
+            "number above 0; train again with a smaller learning rate",
+            argument="scale",
+            layer=name,
+        )
+    if rounding == "sign":
+        grid = Quantize(scale, -1, 1, rounding)
+    else:
+        low, high = _code_range(width, proxy.is_signed, bool(proxy.is_narrow_range))
+        grid = Quantize(scale, low - zero, high - zero, rounding, zero)
+    _check_grid(name, proxy, grid)
+    return grid
+
+
+def _rounding_of(quantizer: Any) -> str:
+    """Return how a tensor quantiser comes to whole numbers, a name of `Quantize`'s roundings."""
+    kind = kind_of(quantizer)
+    if kind in _BINARY:
+        return "sign"
+    if kind != "RescalingIntQuant" or kind_of(quantizer.int_quant) != "IntQuant":
+        raise TypeError(f"it is a {kind}")
+    way = kind_of(quantizer.int_quant.float_to_int_impl)
+    if way not in _ROUNDINGS:
+        raise TypeError(f"it rounds by {way}, known are {', '.join(_ROUNDINGS)}")
+    return _ROUNDINGS[way]
+
+
+def kind_of(module: Any) -> str:
+    """Return the class name of a module, of a scripted one the name before."""
+    return str(getattr(module, "original_name", type(module).__name__))
+
+
+def _check_grid(name: str, proxy: Any, grid: Quantize) -> None:
+    """Raise unless a quantiser puts values between and beyond its codes on `grid`."""
+    known = np.unique(np.linspace(grid.low - 2, grid.high + 2, _PROBES).round())
+    # Away from ties and whole numbers, which float32 may push across.
+    units = np.concatenate([known + shift for shift in (-0.4, -0.2, 0.2, 0.4)])
+    scale: torch.Tensor = proxy.scale()
+    values = torch.as_tensor(units).to(scale) * scale
+    with torch.no_grad():
+        # Beside the batch axis, one value each, as the quantiser of a tensor may be asked.
+        found = proxy.fused_activation_quant_proxy.tensor_quant(values[:, None])[0][:, 0]
+    expected = grid.codes(values.double().cpu().numpy())
+    wrong = np.abs(found.double().cpu().numpy() / grid.scale - expected) > 0.01
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise UnsupportedModuleError(
+            f"layer {name!r}: its activation quantiser gives {float(found[at])} for "
+            f"{float(values[at])}, and {expected[at]} · {grid.scale} was expected; a table needs "
+            "rounding to the codes of one grid, clipped to their range, and nothing else",
+            layer=name,
+            operation=type(proxy).__name__,
+        )
 
 
 def quantized_weight(
@@ -139,7 +204,7 @@ def quantized_weight(
     Raises:
         UnsupportedModuleError: the layer is not quantised, or not per tensor or output channel.
     """
-    quantized = _quantized(name, layer, source)
+    quantized = quantized_tensor(name, layer, source)
     scale: NDArray[np.float64] = quantized.scale.double().cpu().numpy().reshape(-1)
     return _integers(_rounded(quantized)), scale
 
@@ -155,25 +220,35 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
 
     Returns:
         Integers shaped like the weight, in the type that `quantized_weight` gives.
+
+    Raises:
+        UnsupportedModuleError: a binary quantiser, which has no code for a removed weight.
     """
     quantizer = layer.weight_quant.tensor_quant
+    if kind_of(quantizer) in _BINARY:
+        raise UnsupportedModuleError(
+            f"layer {name!r}: its weights are −1 or 1, so that none can be removed; give it a "
+            "weight quantiser that has a 0",
+            layer=name,
+            operation=kind_of(quantizer),
+        )
     with torch.no_grad():
-        if _only_rounds(quantizer):
+        if only_rounds(quantizer):
             # Kept weights are no exception then, and need not go through the quantiser.
             bits, scale = quantizer.msb_clamp_bit_width_impl(), learned_scale(layer)
             zero = quantizer.zero_point_impl(layer.weight, scale, bits)
             return _integers(_back(name, layer, scale, zero, bits))
-        quantized = _quantized(name, layer, source)
+        quantized = quantized_tensor(name, layer, source)
         back = _back(name, layer, quantized.scale, quantized.zero_point, quantized.bit_width)
         return _integers(torch.where(layer.weight_mask.bool(), _rounded(quantized), back))
 
 
-def _only_rounds(quantizer: Any) -> bool:
+def only_rounds(quantizer: Any) -> bool:
     """Return whether a weight quantiser divides by its scale, rounds to even and clips."""
     return (
-        type(quantizer) is RescalingIntQuant
-        and type(quantizer.int_quant) is IntQuant
-        and type(quantizer.int_quant.float_to_int_impl) is RoundSte
+        kind_of(quantizer) == "RescalingIntQuant"
+        and kind_of(quantizer.int_quant) == "IntQuant"
+        and kind_of(quantizer.int_quant.float_to_int_impl) == "RoundSte"
     )
 
 
@@ -198,9 +273,9 @@ def settable_codes(layer: Any) -> tuple[int, int] | None:
     quantizer = layer.weight_quant.tensor_quant
     scaling: Any = getattr(quantizer, "scaling_impl", None)
     if not (
-        _only_rounds(quantizer)
-        and type(scaling) is ParameterScaling
-        and type(scaling.restrict_clamp_scaling.restrict_value_impl) is LogFloatRestrictValue
+        only_rounds(quantizer)
+        and kind_of(scaling) == "ParameterScaling"
+        and kind_of(scaling.restrict_clamp_scaling.restrict_value_impl) == "LogFloatRestrictValue"
         and scaling.value.numel() == len(layer.weight)
     ):
         return None
@@ -260,7 +335,7 @@ def _rounded(quantized: Any) -> torch.Tensor:
     return codes
 
 
-def _quantized(name: str, layer: Any, source: Quantize) -> Any:
+def quantized_tensor(name: str, layer: Any, source: Quantize) -> Any:
     """Return the quantised weight of a layer, for inputs on the grid of `source`."""
     if not getattr(getattr(layer, "weight_quant", None), "is_quant_enabled", False):
         raise UnsupportedModuleError(
@@ -273,10 +348,19 @@ def _quantized(name: str, layer: Any, source: Quantize) -> Any:
         quantized = layer.quant_weight(_example(layer, source))
     check_finite(name, "weight", quantized.value)
     scale = quantized.scale
+    check_finite(name, "weight scale", scale.reshape(-1))
     if scale.numel() not in (1, scale.shape[0] if scale.ndim else 1):
         raise UnsupportedModuleError(
             f"layer {name!r}: weight scales of shape {tuple(scale.shape)}; an accumulator needs "
             "one scale for the tensor or one for each output channel",
+            layer=name,
+            operation=type(layer).__name__,
+        )
+    off = (quantized.value / scale - _rounded(quantized)).abs().max()
+    if float(off) > 0.01:
+        raise UnsupportedModuleError(
+            f"layer {name!r}: its weights are no multiples of their scale ({float(off):.3f} of a "
+            "step off); give it an integer quantiser",
             layer=name,
             operation=type(layer).__name__,
         )

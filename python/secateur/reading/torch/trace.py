@@ -6,6 +6,7 @@ see what integers flow.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from brevitas.quant_tensor import QuantTensor
 from torch import nn
 from torch.fx._symbolic_trace import Tracer
 from torch.fx.graph_module import GraphModule
@@ -20,12 +22,15 @@ from torch.fx.interpreter import Interpreter
 from torch.fx.node import Node as Call, map_arg
 from torch.fx.proxy import TraceError
 
-from secateur.errors import ShapeError, UnsupportedModuleError
+from secateur.errors import SecateurError, ShapeError, UnsupportedModuleError
 from secateur.network import Shape
-from secateur.reading.torch.parts import Part, parts_of, unsupported
+from secateur.reading.torch.calls import BATCH, parts_of
+from secateur.reading.torch.in_place import without_in_place
+from secateur.reading.torch.modules import unsupported
+from secateur.reading.torch.parts import Part
 
-#: The batch size of the example that shapes are read from; any other axis may have it too.
-_EXAMPLES = 2
+#: The batch sizes of the examples that shapes are read from.
+_BATCHES = (2, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,20 +58,45 @@ class _Tracer(Tracer):
         return _is_leaf(m)
 
 
+#: Whose modules are read as a whole.
+_LIBRARIES = ("torch.nn.", "brevitas.", "secateur.reading.torch.")
+
+
 def _is_leaf(module: nn.Module) -> bool:
-    library = module.__module__.startswith(("torch.nn.", "brevitas."))
-    return library and not isinstance(module, nn.Sequential)
+    """Whether a module computes what its library wrote, no more."""
+    if isinstance(module, torch.jit._script.ScriptModule):
+        return True
+    if isinstance(module, nn.Sequential):
+        return False
+    forward = vars(module).get("forward", type(module).forward)
+    return str(forward.__module__).startswith(_LIBRARIES)
 
 
-class _ShapeRecorder(Interpreter):
+class _Recorder(Interpreter):
+    """Runs a traced model and notes the shapes of its data and the values of all else."""
+
     def __init__(self, module: GraphModule) -> None:
         super().__init__(module)
         self.shapes: dict[Call, Shape] = {}
+        self.values: dict[Call, Any] = {}
 
     def run_node(self, n: Call) -> Any:
         result = super().run_node(n)
-        if isinstance(result, torch.Tensor) or hasattr(result, "value"):
+        held = n.op == "get_attr" or all(s in self.values for s in n.all_input_nodes)
+        if n.op != "placeholder" and (held or not _holds_data(result)):
+            self.values[n] = result
+        elif isinstance(result, torch.Tensor | QuantTensor):
             self.shapes[n] = tuple(result.shape)
+        return result
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = super().call_module(target, args, kwargs)
+        module = self.fetch_attr(target)
+        if module._forward_hooks or module._forward_pre_hooks:
+            bare = module.forward(*args, **kwargs)
+            values = (getattr(x, "value", x) for x in (result, bare))
+            if not torch.equal(*(torch.nan_to_num(x) for x in values)):
+                raise unsupported(str(target), "a hook on it changes what it computes", "hook")
         return result
 
 
@@ -87,8 +117,12 @@ def symbolic_trace(model: nn.Module) -> GraphModule:
     """Return `model` as a graph whose leaves are the modules of torch and Brevitas.
 
     Raises:
-        UnsupportedModuleError: its forward depends on values, so that no graph describes it.
+        UnsupportedModuleError: its forward depends on values, so that no graph describes it;
+            a hook on the whole model; a tensor that is changed in place and read elsewhere.
     """
+    if model._forward_hooks or model._forward_pre_hooks:
+        problem = "has hooks on the whole model, which may change what it computes; remove them"
+        raise unsupported(type(model).__name__, problem, "hook")
     tracer = _Tracer()
     if _is_leaf(model):
         model = nn.Sequential(model)
@@ -100,6 +134,7 @@ def symbolic_trace(model: nn.Module) -> GraphModule:
             "a network needs a forward without control flow over values",
             operation=type(model).__name__,
         ) from error
+    without_in_place(tracer.root, graph)
     return GraphModule(tracer.root, graph, type(model).__name__)
 
 
@@ -114,27 +149,56 @@ def trace(traced: GraphModule, input_shape: Shape) -> tuple[Node, ...]:
         UnsupportedModuleError: a module or an operation that no network has, by its name.
         ShapeError: the model does not take samples of that shape.
     """
-    parameter = next(traced.parameters(), torch.zeros(()))
-    example = torch.zeros(_EXAMPLES, *input_shape, dtype=parameter.dtype, device=parameter.device)
-    recorder = _ShapeRecorder(traced)
+    # What differs between two batch sizes depends on the batch.
+    one, other = (_recorded(traced, input_shape, batch) for batch in _BATCHES)
+    values = {n: v if _equal(v, other.values.get(n)) else BATCH for n, v in one.values.items()}
+    return _nodes(traced, one.shapes, other.shapes, values)
+
+
+def _recorded(traced: GraphModule, input_shape: Shape, batch: int) -> _Recorder:
+    like = next(traced.parameters(), torch.zeros(()))
+    example = torch.linspace(-1.0, 1.0, batch * math.prod(input_shape)).to(like)
+    recorder = _Recorder(traced)
     with evaluating(traced):
         try:
-            recorder.run(example)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            recorder.run(example.reshape(batch, *input_shape))
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+            if isinstance(error, SecateurError):
+                raise
             raise ShapeError(
                 f"the model does not take samples of shape {input_shape}: {error}",
                 argument="input_shape",
                 shape=input_shape,
             ) from error
-    return _nodes(traced, recorder.shapes)
+    return recorder
 
 
-def _nodes(traced: GraphModule, shapes: Mapping[Call, Shape]) -> tuple[Node, ...]:
+def _holds_data(result: Any) -> bool:
+    if isinstance(result, tuple | list) and not isinstance(result, QuantTensor):
+        return any(map(_holds_data, result))
+    return isinstance(result, torch.Tensor | QuantTensor)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values without data are the same; those that hold tensors of data are not."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, tuple | list) and type(one) is type(other):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return type(one) is type(other) and bool(one == other)
+
+
+def _nodes(
+    traced: GraphModule,
+    shapes: Mapping[Call, Shape],
+    others: Mapping[Call, Shape],
+    values: Mapping[Call, Any],
+) -> tuple[Node, ...]:
     modules = dict(traced.named_modules())
     calls: Counter[str] = Counter()
     nodes = []
     for call in traced.graph.nodes:
-        # Sizes and the numbers made from them are no data.
+        # Sizes, the numbers made from them and what the model holds are no data.
         if call.op not in ("call_module", "output") and call not in shapes:
             continue
         name = str(call.target) if call.op == "call_module" else call.name
@@ -142,11 +206,12 @@ def _nodes(traced: GraphModule, shapes: Mapping[Call, Shape]) -> tuple[Node, ...
         if calls[name] > 1:
             name = f"{name}.{calls[name]}"
         sources = _tensor_arguments(call, shapes)
-        parts = parts_of(name, call, modules, [shapes[s] for s in sources])
-        shape = shapes[call] if call in shapes else shapes[sources[0]]
-        if shape[:1] != (_EXAMPLES,):
-            raise unsupported(name, f"its result {shape} has lost the batch axis", call.target)
-        nodes.append(Node(name, parts, sources, shape[1:], call))
+        parts = parts_of(name, call, modules, [shapes[s] for s in sources], values)
+        at = call if call in shapes else sources[0]
+        if (shapes[at][:1], others[at][:1]) != (_BATCHES[:1], _BATCHES[1:]):
+            problem = f"its result {shapes[at]} has lost the batch axis"
+            raise unsupported(name, problem, call.target)
+        nodes.append(Node(name, parts, sources, shapes[at][1:], call))
     return tuple(nodes)
 
 

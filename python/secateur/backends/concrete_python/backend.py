@@ -1,0 +1,163 @@
+"""concrete-python 2: widths may differ within a circuit; linear operations share theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any
+
+import networkx as nx
+import numpy as np
+from concrete import fhe
+from concrete.fhe.dtypes import Integer
+from concrete.fhe.extensions.tag import tag_context
+from concrete.fhe.representation import GraphProcessor
+
+from secateur.backends.backend import (
+    BackendCircuit,
+    BackendClient,
+    BackendServer,
+    Exported,
+    Specs,
+    Tracing,
+    refusal,
+)
+from secateur.backends.concrete_python import ends
+from secateur.backends.concrete_python.emulation import emulator
+from secateur.network import Integers
+
+#: Width from which rounding, a lookup per bit and then a smaller one, beats one lookup. By the
+#: optimizer's own complexity: 1.3 times dearer at 5 bits, 2 of them rounded off, 0.7 at 6.
+_ROUNDING_PAYS = 6
+
+#: Operations that give their elements on with the type that they have.
+_MOVING = {"broadcast_to", "copy", "expand_dims", "index_static", "reshape", "squeeze", "transpose"}
+
+
+class _Declare(GraphProcessor):  # type: ignore[misc]
+    """Write declared ranges over the sampled ones, before widths are assigned."""
+
+    def __init__(self, declared: Mapping[Any, tuple[int, int]]) -> None:
+        self.declared = declared
+
+    def apply(self, graph: Any) -> None:
+        graph.update_with_bounds(
+            {
+                node: {"min": np.int64(low), "max": np.int64(high)}
+                for node, (low, high) in _signed_alike(graph, self.declared).items()
+            }
+        )
+        for node in graph.graph.nodes:
+            if node.operation.value == "constant":
+                # It shares the width of what it is combined with, and is encoded in one more.
+                bits = Integer.that_can_represent(node(), force_signed=True).bit_width
+                node.output.dtype = Integer(is_signed=False, bit_width=max(bits - 1, 1))
+
+
+def _signed_alike(
+    graph: Any, declared: Mapping[Any, tuple[int, int]]
+) -> dict[Any, tuple[int, int]]:
+    """Return `declared` with every moved value signed where what it is taken from is.
+
+    A slice may be known to be positive in a tensor that is not; its type is the tensor's.
+    """
+    alike: dict[Any, tuple[int, int]] = {}
+    for node in nx.topological_sort(graph.graph):
+        low, high = declared[node]
+        if node.operation.value == "generic" and node.properties["name"] in _MOVING:
+            low = min(low, *(max(alike[p][0], -1) for p in graph.ordered_preds_of(node)))
+        alike[node] = (low, high)
+    return alike
+
+
+class _Encode(GraphProcessor):  # type: ignore[misc]
+    """Give every clear constant the type that holds it, after widths are assigned.
+
+    Two bits at least: the compiler takes the only negative integer of one bit for 1.
+    """
+
+    def apply(self, graph: Any) -> None:
+        for node in graph.graph.nodes:
+            if node.operation.value == "constant":
+                dtype = Integer.that_can_represent(node(), force_signed=True)
+                dtype.bit_width = max(dtype.bit_width, 2)
+                node.output.dtype = dtype
+
+
+class ConcretePython:
+    """The backend for Python 3.11 and 3.12."""
+
+    name: str = "concrete-python"
+    namespace: ModuleType = fhe
+
+    @property
+    def version(self) -> str:
+        return version("concrete-python")
+
+    def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
+        return fhe.conv(x, weight, bias, **options)
+
+    def round_bits(self, x: Any, bits: int, width: int) -> Any:
+        return fhe.truncate_bit_pattern(x, bits) if bits < width >= _ROUNDING_PAYS else x
+
+    def trace(
+        self,
+        function: Callable[..., Any],
+        sample: Mapping[str, Integers],
+        clear: Collection[str] = (),
+    ) -> Tracing:
+        # The package sets this up for the one thread that imported it; dask's workers trace
+        # in others.
+        vars(tag_context).setdefault("stack", [])
+        compiler = fhe.Compiler(
+            function, {name: "clear" if name in clear else "encrypted" for name in sample}
+        )
+        values = tuple(sample.values())
+        options = fhe.Configuration(dump_artifacts_on_unexpected_failures=False)
+        return Tracing(compiler.trace([values], options), compiler)
+
+    def least_bits(self, operation: str) -> int:
+        return 0
+
+    def compile(
+        self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
+    ) -> BackendCircuit:
+        given = dict(options)
+        artifacts = given.pop("artifacts", None)
+        theirs = given.get("configuration") or fhe.Configuration()
+        configuration = ends.configuration(
+            given,
+            additional_pre_processors=[_Declare(declared), *theirs.additional_pre_processors],
+            additional_post_processors=[_Encode(), *theirs.additional_post_processors],
+        )
+        try:
+            circuit: BackendCircuit = tracing.compiler.compile([], configuration, artifacts)
+        except Exception as error:
+            raise refusal(self.name, error) from error
+        return circuit
+
+    def simulate(self, circuit: Any, x: Integers) -> Any:
+        circuit.enable_fhe_simulation()
+        return circuit.simulate(x)
+
+    def emulator(self, circuit: BackendCircuit) -> Callable[..., Any]:
+        return emulator(circuit)
+
+    def lookups(self, graph: Any, circuit: Any) -> int:
+        return int(circuit.programmable_bootstrap_count)
+
+    def widths(self, graph: Any) -> Mapping[Any, int]:
+        return {n: n.output.dtype.bit_width for n in graph.graph.nodes if n.output.is_encrypted}
+
+    def export(self, circuit: Any) -> Exported:
+        return ends.export(circuit)
+
+    def read(self, specs: bytes) -> Specs:
+        return ends.read(specs)
+
+    def server(self, exported: Exported) -> BackendServer:
+        return ends.Server(exported)
+
+    def client(self, specs: bytes) -> BackendClient:
+        return ends.Client(specs)
