@@ -9,7 +9,7 @@ the backend shows the same as encryption does.
 import numpy as np
 
 from secateur import Range, concrete
-from secateur.backends.backend import backend_named
+from secateur.backends import backend_named
 
 backend = backend_named()  # whichever of the two is installed
 fhe = backend.namespace  # `concrete.numpy` or `concrete.fhe`

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.backends.backend import Backend, backend_named
+from secateur.backends import BACKENDS as NAMES, Backend, backend_named
 from secateur.errors import MissingExtraError
 
 
 def _installed() -> list[Backend]:
     found = []
-    for name in ("concrete-numpy", "concrete-python"):
+    for name in NAMES:
         try:
             found.append(backend_named(name))
         except MissingExtraError:

@@ -154,3 +154,23 @@ class TestRefuses:
     def test_a_loss_that_is_not_finite(self):
         with pytest.raises(NotFiniteError, match="epoch 0"):
             quietly(nn.Linear(3, 3), X * np.float32(np.nan), Y)
+
+
+@pytest.mark.parametrize("lr", [0.01, 1e30])
+def test_parameters_share_no_memory_afterwards(lr):
+    model = classifier()
+    try:
+        quietly(model, X, Y, epochs=2, lr=lr)
+    except NotFiniteError:
+        assert lr == 1e30
+    sizes = {p.storage().nbytes() for p in model.parameters()}
+    assert sizes == {4 * p.numel() for p in model.parameters()}
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_parameters_that_are_frozen_stay():
+    model = classifier()
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+    quietly(model, X, Y, epochs=2)
+    assert (model[0].weight == before).all()

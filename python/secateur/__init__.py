@@ -54,7 +54,11 @@ if TYPE_CHECKING:
     from secateur.pruning.shrink import shrink as shrink
     from secateur.pruning.torch import Pruner as Pruner
     from secateur.ranges import Range as Range, Ranges as Ranges
-    from secateur.reading.torch import freeze as freeze, quantize as quantize
+    from secateur.reading.torch import (
+        coarsen as coarsen,
+        freeze as freeze,
+        quantize as quantize,
+    )
     from secateur.show import plot as plot
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
 
@@ -83,6 +87,7 @@ _HOME = {
     "Reselect": "pruning.schedule",
     "Structured": "pruning",
     "analyze": "analysis",
+    "coarsen": "reading.torch",
     "compile": "circuits.circuit",
     "cost": "circuits.circuit",
     "explain": "narrowing",

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from secateur.backends.backend import WIDTH_LIMIT, Backend, Tracing, backend_named
+from secateur.backends import Backend, Tracing, backend_named
+from secateur.circuits.checks import at_line, check_widths
 from secateur.circuits.proof import Proof, declare, prove
-from secateur.errors import ShapeError, WidthError
+from secateur.errors import ShapeError
 from secateur.ranges import Range, Ranges
 
 
@@ -44,7 +45,7 @@ def compile(
 
     Raises:
         UnprovableError: an operation whose range is not known; names it and its line.
-        WidthError: a lookup of more bits than the backend has; names its line.
+        WidthError: a value of more bits than a lookup takes; names its line.
         ShapeError: parameters, ranges and shapes that do not go together.
         AccumulatorOverflowError: a value that 64 bits do not hold.
         BackendError: the backend refuses for reasons of its own.
@@ -60,7 +61,7 @@ def compile(
     target = backend_named(backend)
     tracing, proof = _prove(target, function, inputs, shapes or {})
     declared = declare(tracing.graph, proof)
-    _check_widths(tracing.graph, declared)
+    check_widths(declared, at_line)
     return target.compile(tracing, declared, configuration)
 
 
@@ -96,17 +97,3 @@ def _box(given: Range | Ranges, shape: tuple[int, ...] | None, name: str) -> Ran
             shape=low.shape,
             expected=shape,
         ) from None
-
-
-def _check_widths(graph: Any, declared: Mapping[Any, tuple[int, int]]) -> None:
-    for node, (low, high) in declared.items():
-        bits = Range(low, high).bits("signed" if low < 0 else "unsigned")
-        readers = graph.graph.successors(node)
-        if bits > WIDTH_LIMIT and any(reader.converted_to_table_lookup for reader in readers):
-            raise WidthError(
-                f"the value at {node.location} lies in [{low}, {high}], which takes {bits} bits, "
-                f"{bits - WIDTH_LIMIT} more than the {WIDTH_LIMIT} of a lookup; "
-                "nothing was compiled",
-                bits=bits,
-                limit=WIDTH_LIMIT,
-            )

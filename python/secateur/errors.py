@@ -340,3 +340,9 @@ class BackendError(SecateurError, RuntimeError):
     """A backend refused a circuit that fits its widths; `reason` is what it said."""
 
     facts = ("backend", "reason")
+
+
+class UnpicklableError(SecateurError, TypeError):
+    """A value that no pickle can hold; the message says how it is kept."""
+
+    facts = ("kind",)

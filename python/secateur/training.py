@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from secateur.errors import NotFiniteError, ScheduleError, ShapeError
+from secateur.reading.torch.fused import fused
 from secateur.show.progress import progress as _progress
 
 if TYPE_CHECKING:
@@ -108,19 +110,26 @@ def fit(
         )
         return torch.lerp(hard, torch.mul(divergence, temperature**2), teacher_weight)
 
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
+    trained = [p for p in model.parameters() if p.requires_grad]
     batches = max(1, math.ceil(len(x) / batch_size) - (len(x) % batch_size == 1))
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
     losses: list[float] = []
     held_out_losses: list[float] = []
     best, best_loss, best_state = -1, math.inf, None
-    with torch.random.fork_rng(devices=[]), _progress("training", epochs, shown=progress) as tell:
+    bar = _progress("training", epochs, shown=progress)
+    with (
+        torch.random.fork_rng(devices=[]),
+        fused(model),
+        _flat(trained) as flat,
+        bar as tell,
+    ):
         torch.manual_seed(seed)
+        optimizer = torch.optim.Adam(flat, lr=lr)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
         for epoch in range(epochs):
             model.train()
             total = 0.0
             for index in torch.split(torch.randperm(len(x)), batch_size)[:batches]:
-                optimizer.zero_grad()
+                optimizer.zero_grad(set_to_none=False)
                 value = batch_loss(index)
                 value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -149,6 +158,29 @@ def fit(
     return History(
         tuple(losses), tuple(held_out_losses), best if best_state is not None else len(losses) - 1
     )
+
+
+@contextmanager
+def _flat(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Yield `parameters` side by side, as one of each kind, which an optimiser has less to do with.
+
+    Meanwhile they and their gradients are views of it.
+    """
+    flats = []
+    for kind in {(p.dtype, p.device): None for p in parameters}:
+        alike = [p for p in parameters if (p.dtype, p.device) == kind]
+        flat = nn.Parameter(torch.cat([p.detach().flatten() for p in alike]))
+        flat.grad = torch.zeros_like(flat)
+        sizes = [p.numel() for p in alike]
+        parts = zip(alike, flat.data.split(sizes), flat.grad.split(sizes), strict=True)
+        for parameter, value, gradient in parts:
+            parameter.data, parameter.grad = value.view_as(parameter), gradient.view_as(parameter)
+        flats.append(flat)
+    try:
+        yield flats
+    finally:
+        for parameter in parameters:
+            parameter.data, parameter.grad = parameter.data.clone(), None
 
 
 def accuracy(model: nn.Module, samples: Any, targets: Any) -> float:

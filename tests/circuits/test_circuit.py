@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import secateur
-from backends import BACKENDS, on_each_backend
+from backends import on_each_backend
 from networks import EXAMPLES, Builder, biases, codes, example, inputs
 from secateur.analysis import analyze
-from secateur.backends.backend import backend_named
 from secateur.circuits.circuit import compile, cost
 from secateur.errors import (
     ArgumentError,
     DtypeError,
     InputRangeError,
-    MissingExtraError,
+    NetworkError,
+    NotFiniteError,
     ShapeError,
     WidthError,
 )
 from secateur.narrowing import narrow
+from secateur.network import Input
 from secateur.network.tables import ExplicitTable
 
 
@@ -277,6 +280,63 @@ def test_keys_are_kept_on_disk_only_where_that_is_asked_for(backend, tmp_path):
     assert {"run", "decrypt"} <= again.timings.keys()
 
 
+def classifier():
+    b = Builder((2,), 0, 3)
+    b.linear(np.array([[1, 0], [0, 1], [-1, -1]], np.int8))
+    network = b.network(offset=(0, 0, 4))
+    input = Input((2,), np.array(0), np.array(3), [0.5, 10.0], features=("x", "y"))
+    output = replace(network.output, labels=("first", "second", "none"), tail="softmax")
+    return replace(network, input=input, output=output)
+
+
+@pytest.mark.encrypted
+@on_each_backend
+def test_floats_in_labels_out(backend):
+    circuit = compile(classifier(), backend.name)
+    x = np.array([[1.5, 0.1], [0.2, 30.0], [0.1, -70.0]])
+    assert circuit.predict(x).tolist() == ["first", "second", "none"]
+    assert circuit.predict(x[1]) == "second"
+    chances = circuit.predict_proba(x[:1])
+    floats = circuit.network.predict(x[:1])
+    assert chances == pytest.approx(circuit.network.output.probabilities(floats))
+    assert circuit.predict(x[:0]).shape == (0,)
+
+
+@on_each_backend
+def test_tables_are_read_by_the_names_of_their_columns(backend):
+    class Table:
+        columns = ("x", "y")
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array([[1.5, 0.1]])
+
+    circuit = compile(classifier(), backend.name)
+    assert circuit.interface.predict(Table(), circuit.simulate).tolist() == ["first"]
+    Table.columns = ("y", "x")
+    with pytest.raises(ArgumentError, match="columns are y, x; the network was made for x, y"):
+        circuit.predict(Table())
+    with pytest.raises(ShapeError, match=r"\(1, 3\), expected \('batch', 2\)"):
+        circuit.predict(np.zeros((1, 3)))
+    with pytest.raises(NotFiniteError, match="NaN"):
+        circuit.predict(np.array([[0.0, np.nan]]))
+    with pytest.raises(NetworkError, match="no softmax"):
+        compile(example("mlp"), backend.name).predict_proba(np.zeros((1, 6)))
+
+
+@on_each_backend
+@pytest.mark.parametrize("p_error", [0, 1, -0.1, 2.0, float("nan"), "0.1"])
+def test_probabilities_that_are_none_are_refused(backend, p_error):
+    for name in ("p_error", "global_p_error"):
+        with pytest.raises(ArgumentError, match=f"{name} is .*above 0 and below 1"):
+            compile(example("mlp"), backend.name, **{name: p_error})
+
+
+@on_each_backend
+def test_options_that_the_backend_has_not_are_refused(backend):
+    with pytest.raises(ArgumentError, match=f"{backend.name} takes no such options.*warp_speed"):
+        compile(example("mlp"), backend.name, configuration={"warp_speed": 9})
+
+
 @on_each_backend
 def test_progress_of_a_batch_is_drawn_on_terminals(backend, terminal):
     shown = terminal()
@@ -290,13 +350,3 @@ def test_nothing_is_drawn_elsewhere(backend, capsys):
     network = example("mlp")
     compile(network, backend.name).simulate(inputs(network)[:2])
     assert capsys.readouterr().err == ""
-
-
-def test_a_backend_that_is_not_installed_names_the_extra():
-    missing = {"concrete-numpy", "concrete-python"} - {b.name for b in BACKENDS}
-    for name in missing:
-        with pytest.raises(MissingExtraError, match=r'"secateur\[fhe\]"') as caught:
-            backend_named(name)
-        assert caught.value.extra == "fhe"
-    with pytest.raises(ArgumentError, match="no backend is named 'seal'"):
-        backend_named("seal")

@@ -1,22 +1,19 @@
-"""What a backend is: the few things in which concrete-numpy and concrete-python differ.
+"""What a backend is: one value that traces, compiles, exports, and serves its circuits.
 
-Both trace a Python function to a graph of nodes (`networkx` under `graph.graph`), assign
-widths to the nodes from ranges written into it, and give circuits with the same methods.
-Everything else of the lowering is written once, for graphs of either.
+Every backend traces a Python function to a graph of nodes (`networkx` under `graph.graph`),
+assigns widths to the nodes from ranges written into it, and gives circuits with the same
+methods. Everything else of the lowering is written once, for graphs of any of them.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol
 
-from secateur.errors import ArgumentError, BackendError, MissingExtraError
-from secateur.network.tables import Integers
-
-BackendName = Literal["concrete-numpy", "concrete-python"]
+from secateur.errors import ArgumentError, BackendError
+from secateur.network import Integers, Shape
 
 #: The widest accumulator that a table lookup takes, in either backend.
 WIDTH_LIMIT = 16
@@ -27,16 +24,6 @@ class BackendCircuit(Protocol):
 
     @property
     def complexity(self) -> float: ...
-    @property
-    def size_of_secret_keys(self) -> int: ...
-    @property
-    def size_of_bootstrap_keys(self) -> int: ...
-    @property
-    def size_of_keyswitch_keys(self) -> int: ...
-    @property
-    def size_of_inputs(self) -> int: ...
-    @property
-    def size_of_outputs(self) -> int: ...
     @property
     def p_error(self) -> float: ...
     @property
@@ -61,11 +48,81 @@ class Tracing:
     compiler: Any
 
 
+@dataclass(frozen=True)
+class Exported:
+    """A compiled circuit as text.
+
+    Args:
+        mlir: the program, from which a server compiles it again.
+        options: what the backend was told about how to compile it; JSON values.
+        specs: what a client has to know to make keys and ciphertexts.
+    """
+
+    mlir: str
+    options: Mapping[str, Any]
+    specs: bytes
+
+
+@dataclass(frozen=True)
+class Specs:
+    """What the specs of a circuit say: shapes, and sizes as they are sent, headers left out.
+
+    Args:
+        input_shape, output_shape: of one sample and of its decrypted accumulators.
+        secret_key_bytes: what a client keeps.
+        bootstrap_key_bytes, keyswitch_key_bytes: what it sends to a server once.
+        input_bytes, output_bytes: the ciphertexts of one inference.
+    """
+
+    input_shape: Shape
+    output_shape: Shape
+    secret_key_bytes: int
+    bootstrap_key_bytes: int
+    keyswitch_key_bytes: int
+    input_bytes: int
+    output_bytes: int
+
+    @property
+    def evaluation_key_bytes(self) -> int:
+        """Both kinds of keys that a server computes with."""
+        return self.bootstrap_key_bytes + self.keyswitch_key_bytes
+
+
+class BackendServer(Protocol):
+    """A circuit in a server's process."""
+
+    @property
+    def specs(self) -> bytes:
+        """The specs of what was compiled."""
+
+    def keys(self, payload: bytes) -> Any:
+        """Return the evaluation keys that a client serialised."""
+
+    def run(self, payload: bytes, keys: Any) -> bytes:
+        """Return the serialised result for a serialised input."""
+
+
+class BackendClient(Protocol):
+    """A circuit in a client's process; holds the secret keys, once they are made."""
+
+    def keygen(self) -> None:
+        """Make the keys, unless there are some."""
+
+    def evaluation_keys(self) -> bytes:
+        """Return the serialised evaluation keys."""
+
+    def encrypt(self, x: Integers) -> bytes:
+        """Return one sample as serialised ciphertext."""
+
+    def decrypt(self, payload: bytes) -> Any:
+        """Return the integers of a serialised result."""
+
+
 class Backend(Protocol):
     """One compiler of encrypted circuits."""
 
     @property
-    def name(self) -> BackendName:
+    def name(self) -> str:
         """Its name as a package."""
 
     @property
@@ -91,9 +148,12 @@ class Backend(Protocol):
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
     ) -> BackendCircuit:
-        """Compile with the range `declared` for every node; `options` configure the backend.
+        """Compile with the range `declared` for every node.
+
+        `options` are those of the backend's `Configuration`, as they are or as JSON values.
 
         Raises:
+            ArgumentError: an option that the backend has not.
             BackendError: the backend refuses; no parameters are wide enough, for example.
         """
 
@@ -106,52 +166,39 @@ class Backend(Protocol):
     def widths(self, graph: Any) -> Mapping[Any, int]:
         """Return node → width of every encrypted node of a graph that has been compiled."""
 
+    def export(self, circuit: Any) -> Exported:
+        """Return one of its own circuits as text."""
 
-def refusal(name: BackendName, error: RuntimeError) -> BackendError:
+    def read(self, specs: bytes) -> Specs:
+        """Return what exported specs say; raises anything at all for what are none."""
+
+    def server(self, exported: Exported) -> BackendServer:
+        """Compile an exported circuit for a server."""
+
+    def client(self, specs: bytes) -> BackendClient:
+        """Return a client, still without keys."""
+
+
+def configured(make: Callable[..., Any], name: str, options: Mapping[str, Any], **ours: Any) -> Any:
+    """Return a backend's configuration, made from the caller's options and from ours.
+
+    Raises:
+        ArgumentError: an option that the backend has not, or a value that it refuses.
+    """
+    try:
+        return make(**options, **ours)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"{name} takes no such options: {error}",
+            argument="configuration",
+            value=dict(options),
+        ) from error
+
+
+def refusal(name: str, error: RuntimeError) -> BackendError:
     """Return the error of our own tree for one that a backend raised while compiling."""
     return BackendError(
         f"{name} compiled nothing, because: {error}",
         backend=name,
         reason=str(error),
     )
-
-
-def backend_named(name: str | None = None) -> Backend:
-    """Return the backend called `name`, or the one that is installed.
-
-    Raises:
-        MissingExtraError: it is not installed, or none is.
-        ArgumentError: there is no backend of that name.
-    """
-    known = ("concrete-numpy", "concrete-python")
-    if name is not None and name not in known:
-        raise ArgumentError(
-            f"no backend is named {name!r}; there are {' and '.join(known)}",
-            argument="backend",
-            value=name,
-            expected=known,
-        )
-    for candidate in known if name is None else (name,):
-        try:
-            return _load(cast(BackendName, candidate))
-        except ImportError as error:
-            cause = error
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    raise MissingExtraError(
-        f"{name or 'a backend'} is not installed for Python {version}; "
-        'pip install "secateur[fhe]" brings concrete-numpy on 3.10, '
-        "concrete-python on 3.11 and 3.12",
-        package=name or "concrete-numpy",
-        extra="fhe",
-        feature="compile",
-    ) from cause
-
-
-def _load(name: BackendName) -> Backend:
-    if name == "concrete-numpy":
-        from secateur.backends.concrete_numpy.compiler import ConcreteNumpy
-
-        return ConcreteNumpy()
-    from secateur.backends.concrete_python.compiler import ConcretePython
-
-    return ConcretePython()

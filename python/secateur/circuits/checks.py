@@ -1,18 +1,21 @@
-"""What has to hold before a network's traced graph is compiled."""
+"""What has to hold before a traced graph is compiled, a network's or a user's own function's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from secateur.analysis import RangeReport, analyze
-from secateur.backends.backend import WIDTH_LIMIT
+from secateur.backends import WIDTH_LIMIT
 from secateur.circuits.proof import Proof
 from secateur.errors import ProofMismatchError, WidthError
 from secateur.network import Network
 from secateur.ranges import Range, Ranges
+
+#: A node that is too wide, its range, its width ↦ the error that says where that is.
+Blame = Callable[[Any, Range, int], WidthError]
 
 
 def check_agreement(report: RangeReport, nodes: Mapping[str, Any], proof: Proof) -> None:
@@ -45,34 +48,55 @@ def check_agreement(report: RangeReport, nodes: Mapping[str, Any], proof: Proof)
             )
 
 
-def check_widths(
-    network: Network, nodes: Mapping[str, Any], declared: Mapping[Any, tuple[int, int]]
-) -> None:
-    """Raise `WidthError` where there are lookups and an operation is wider than they take.
+def check_widths(declared: Mapping[Any, tuple[int, int]], blame: Blame) -> None:
+    """Raise `WidthError` where there are lookups and a node is wider than they take.
 
     Args:
-        network: as the caller knows it, not narrowed: its channels are the ones to blame.
-        nodes: operation name → node that holds its result.
-        declared: node → range that the backend is to give it a width for.
+        declared: node → range that the backend is to give it a width for, in order.
+        blame: makes the error for the first node that is too wide.
     """
     if not any(node.converted_to_table_lookup for node in declared):
         return
-    for name, node in nodes.items():
-        needed = Range(*declared.get(node, (0, 0)))
-        bits = needed.bits("signed" if needed.low < 0 else "unsigned")
-        if bits <= WIDTH_LIMIT:
-            continue
+    for node, (low, high) in declared.items():
+        needed = Range(low, high)
+        bits = needed.bits("signed" if low < 0 else "unsigned")
+        if bits > WIDTH_LIMIT:
+            raise blame(node, needed, bits)
+
+
+def at_line(node: Any, needed: Range, bits: int) -> WidthError:
+    """Blame the line of the user's function that made the node."""
+    return WidthError(
+        f"the value at {node.location} lies in [{needed.low}, {needed.high}], which takes "
+        f"{bits} bits, {bits - WIDTH_LIMIT} more than the {WIDTH_LIMIT} of a lookup; "
+        "nothing was compiled",
+        bits=bits,
+        limit=WIDTH_LIMIT,
+    )
+
+
+def at_layer(network: Network) -> Blame:
+    """Blame the operation that made a node: every node is tagged with its name.
+
+    Args:
+        network: as the caller knows it, not narrowed: its channels are the ones to blame.
+    """
+
+    def blame(node: Any, needed: Range, bits: int) -> WidthError:
         # Narrowing widens no channel, so that the wide ones were wide before.
-        over = np.flatnonzero(analyze(network)[name].channels.bits("span") > WIDTH_LIMIT).tolist()
-        raise WidthError(
-            f"layer {name!r} needs {bits} bits, {bits - WIDTH_LIMIT} more than the "
+        channels = analyze(network)[node.tag].channels
+        over = np.flatnonzero(channels.bits("span") > WIDTH_LIMIT).tolist()
+        return WidthError(
+            f"layer {node.tag!r} needs {bits} bits, {bits - WIDTH_LIMIT} more than the "
             f"{WIDTH_LIMIT} of a lookup, for channels {_listed(over)}; nothing was compiled; "
             f'secateur.prune(network, "accumulator", bits={WIDTH_LIMIT}) makes it fit',
-            layer=name,
+            layer=node.tag,
             channels=tuple(over),
             bits=bits,
             limit=WIDTH_LIMIT,
         )
+
+    return blame
 
 
 def _listed(channels: list[int], most: int = 8) -> str:

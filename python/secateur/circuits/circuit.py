@@ -8,27 +8,33 @@ declared range.
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from secateur.analysis import RangeReport, analyze
-from secateur.backends.backend import Backend, BackendCircuit, backend_named
+from secateur.backends import Backend, BackendCircuit, Exported, backend_named
 from secateur.circuits.certificate import Certificate
-from secateur.circuits.checks import check_agreement, check_widths
+from secateur.circuits.checks import at_layer, check_agreement, check_widths
+from secateur.circuits.interface import Interface
 from secateur.circuits.lowering import Lowered
 from secateur.circuits.price import Cost, cost_of
 from secateur.circuits.proof import declare, prove
-from secateur.errors import ShapeError
+from secateur.circuits.storage import read_part, write_parts
+from secateur.errors import ArgumentError, UnpicklableError
 from secateur.narrowing import narrow
-from secateur.network import Network
-from secateur.network.tables import Integers
+from secateur.network import Floats, Integers, Network
+from secateur.network.storage import load as load_network, save as save_network
 from secateur.show.progress import track
 from secateur.show.tables import Table
 
@@ -65,19 +71,10 @@ class Circuit:
         Raises:
             DtypeError, ShapeError, InputRangeError: `x` is not what the proof was made for.
         """
-        sample = np.asarray(x)
-        if sample.shape != self.network.input.shape:
-            raise ShapeError(
-                f"encrypt takes one sample of shape {self.network.input.shape}, "
-                f"got {sample.shape}; encrypt_run_decrypt takes batches",
-                argument="x",
-                shape=sample.shape,
-                expected=self.network.input.shape,
-            )
-        self.network.input.check(sample[None])
+        sample = self.interface.sample(x)
         self.keygen()
         with _timed(self.timings, "encrypt"):
-            return self.compiled.encrypt(sample.astype(np.int64))
+            return self.compiled.encrypt(sample)
 
     def run(self, ciphertext: Any) -> Any:
         """Return the encrypted result for the ciphertext of one sample."""
@@ -87,7 +84,7 @@ class Circuit:
     def decrypt(self, result: Any) -> Integers:
         """Return the network's integers, int64 [*output shape], of an encrypted result."""
         with _timed(self.timings, "decrypt"):
-            return self._integers(self.compiled.decrypt(result))
+            return self.interface.integers(self.compiled.decrypt(result))
 
     def encrypt_run_decrypt(self, x: ArrayLike) -> Integers:
         """Return what the network returns, computed on encrypted data.
@@ -106,30 +103,100 @@ class Circuit:
         with _timed(self.timings, "simulate"):
             return self._each(
                 x,
-                lambda sample: self._integers(self.backend.simulate(self.compiled, sample)),
+                lambda sample: self.interface.integers(
+                    self.backend.simulate(self.compiled, sample)
+                ),
             )
+
+    def predict(self, x: ArrayLike) -> NDArray[Any]:
+        """Return the answer for every sample of floats, computed on encrypted data.
+
+        Args:
+            x: floats [batch, *network.input.shape], one sample, or a table whose columns are
+                the features by name.
+
+        Returns:
+            The label of every sample where the network's output has labels, else its floats.
+
+        Raises:
+            ArgumentError, ShapeError, NotFiniteError: see `Interface.codes`.
+        """
+        return self.interface.predict(x, self.encrypt_run_decrypt)
+
+    def predict_proba(self, x: ArrayLike) -> Floats:
+        """Return the probability of every class, float64 [batch, classes], by encrypted data.
+
+        Raises:
+            NetworkError: the network's output has no tail that makes probabilities.
+        """
+        return self.interface.predict_proba(x, self.encrypt_run_decrypt)
+
+    @cached_property
+    def interface(self) -> Interface:
+        """What goes in and what comes out."""
+        return Interface.of(self.report.network)
 
     @property
     def certificate(self) -> Certificate:
         """The proved range of every operation that was compiled, made anew."""
         return Certificate.of(self.report.network)
 
+    def export(self) -> Exported:
+        """Return the compiled program as text, with what a client has to know of it."""
+        return self.backend.export(self.compiled)
+
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write the parts of a server, a client and the network below `directory`.
+        """Write the circuit below `directory`, which appears whole or not at all.
+
+        `server` holds the program, `client` what keys and ciphertexts need, `network` the
+        network as it was given and as it was narrowed, each with its certificate. No part
+        holds a key.
 
         Raises:
             FileExistsError: `directory` holds something already.
-            OSError: it cannot be written; nothing is left behind.
+            OSError: it cannot be written.
         """
-        from secateur import deployment  # a later stage, which is built on this one
+        exported = self.export()
+        options = json.dumps(exported.options).encode()
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, network in (("network", self.network), ("narrowed", self.report.network)):
+                save_network(network, f"{scratch}/{name}.safetensors")
+                Certificate.of(network).save(f"{scratch}/{name}.certificate.json")
+            networks = {path.name: path.read_bytes() for path in Path(scratch).iterdir()}
+        parts = {
+            "server": {
+                "circuit.mlir": exported.mlir.encode(),
+                "options.json": options,
+                "specs.json": exported.specs,
+            },
+            "client": {"interface.json": self.interface.to_json(), "specs.json": exported.specs},
+            "network": {"options.json": options, **networks},
+        }
+        write_parts(directory, {"name": self.backend.name, "version": self.backend.version}, parts)
 
-        deployment.save(self, directory)
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> Circuit:
+        """Return the circuit that was saved in `directory`, proved and compiled anew.
 
-    def _integers(self, decrypted: Any) -> Integers:
-        """Read decrypted accumulators, one sample without batch axis, as the network does."""
-        output = self.report.network.output
-        raw = np.asarray(decrypted).astype(np.int64)
-        return output.integers(raw.reshape(1, *self.report.network.shapes[output.source]))[0]
+        Raises:
+            FileFormatError: there is no saved circuit, or a file of it was altered.
+            FileVersionError: it was saved by another version of this library or its backend.
+            MissingExtraError: the backend that it was compiled by is not installed.
+            ArgumentError, WidthError, BackendError, AccumulatorOverflowError: see `compile`.
+        """
+        part = read_part(Path(directory) / "network", "network")
+        with part.reading("options.json"):
+            options = {**part.json("options.json")}
+        part["network.safetensors"]
+        network = load_network(part.directory / "network.safetensors")
+        return compile(network, part.backend, configuration=options)
+
+    def __reduce__(self) -> NoReturn:
+        raise UnpicklableError(
+            "a circuit holds keys and compiled code, which no pickle can; "
+            "circuit.save(directory) writes it without keys, Circuit.load(directory) reads it",
+            kind="Circuit",
+        )
 
     def _each(self, x: ArrayLike, infer: Callable[[Integers], Integers]) -> Integers:
         x = np.asarray(x)
@@ -137,8 +204,7 @@ class Circuit:
             return self._each(x[None], infer)[0]
         self.network.input.check(x)
         results = [infer(sample.astype(np.int64)) for sample in track("inference", list(x))]
-        shape = self.report.network.shapes[self.report.network.output.source]
-        return np.array(results, dtype=np.int64).reshape(len(x), *shape)
+        return np.array(results, dtype=np.int64).reshape(len(x), *self.interface.shape)
 
     def __str__(self) -> str:
         """The operations with their proved ranges and widths, then what the circuit costs."""
@@ -187,6 +253,7 @@ def compile(
 
     Raises:
         MissingExtraError: the backend is not installed.
+        ArgumentError: a probability outside (0, 1), or an option that the backend has not.
         WidthError: a proved width exceeds what a lookup takes; nothing was compiled.
         BackendError: the backend refuses; it may know no parameters for so many bits.
         AccumulatorOverflowError: an accumulator that 64 bits do not hold.
@@ -208,6 +275,9 @@ def compile(
         array([6])
     """
     target = backend_named(backend)
+    options = {"p_error": p_error, "global_p_error": global_p_error, **(configuration or {})}
+    for name in ("p_error", "global_p_error"):
+        _check_probability(name, options[name])
     timings: dict[str, float] = {}
     with _timed(timings, "narrow"):
         report = analyze(narrow(network))
@@ -220,13 +290,22 @@ def compile(
         proof = prove(tracing.graph, {"x": box}, lowered.joined)
         declared = declare(tracing.graph, proof)
         # First the widths: the analysis does not evaluate tables that no circuit has room for.
-        check_widths(network, lowered.nodes, declared)
+        check_widths(declared, at_layer(network))
         check_agreement(report, lowered.nodes, proof)
-    options = {"p_error": p_error, "global_p_error": global_p_error, **(configuration or {})}
     with _timed(timings, "compile"):
         compiled = target.compile(tracing, declared, options)
     price = cost_of(target, tracing.graph, lowered.nodes, compiled)
     return Circuit(network, report, target, compiled, price, timings)
+
+
+def _check_probability(name: str, value: Any) -> None:
+    if value is not None and not (isinstance(value, float | int) and 0 < value < 1):
+        raise ArgumentError(
+            f"{name} is {value!r}; expected a probability above 0 and below 1",
+            argument=name,
+            value=value,
+            expected="(0, 1)",
+        )
 
 
 def cost(network: Network, backend: str | None = None, **options: Any) -> Cost:

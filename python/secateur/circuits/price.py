@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from secateur.backends.backend import Backend, BackendCircuit
+from secateur.backends import Backend, BackendCircuit
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,15 @@ def cost_of(
         compiled: the backend's circuit.
     """
     widths = backend.widths(graph)
+    # Not the circuit's own figures of sizes, which count bootstrap keys more than once.
+    sizes = backend.read(backend.export(compiled).specs)
     return Cost(
         complexity=compiled.complexity,
         bits={name: widths[node] for name, node in nodes.items() if node in widths},
         lookups=backend.lookups(graph, compiled),
-        secret_key_bytes=compiled.size_of_secret_keys,
-        bootstrap_key_bytes=compiled.size_of_bootstrap_keys,
-        keyswitch_key_bytes=compiled.size_of_keyswitch_keys,
-        input_bytes=compiled.size_of_inputs,
-        output_bytes=compiled.size_of_outputs,
+        secret_key_bytes=sizes.secret_key_bytes,
+        bootstrap_key_bytes=sizes.bootstrap_key_bytes,
+        keyswitch_key_bytes=sizes.keyswitch_key_bytes,
+        input_bytes=sizes.input_bytes,
+        output_bytes=sizes.output_bytes,
     )

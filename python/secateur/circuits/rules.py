@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur import bounds
-from secateur.backends.backend import WIDTH_LIMIT
+from secateur.backends import WIDTH_LIMIT
 from secateur.errors import AccumulatorOverflowError, UnprovableError, WidthError
 from secateur.network.tables import Integers
 from secateur.ranges import Ranges, int64

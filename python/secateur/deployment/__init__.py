@@ -10,6 +10,5 @@ Each part is complete without the others and says which circuit it belongs to. W
 between the processes is bytes, which say the same.
 """
 
-from secateur.deployment.parts import Client, EvaluationKeys, Server, save
-
-__all__ = ["Client", "EvaluationKeys", "Server", "save"]
+from secateur.deployment.client import Client as Client
+from secateur.deployment.server import EvaluationKeys as EvaluationKeys, Server as Server

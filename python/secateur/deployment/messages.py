@@ -13,7 +13,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from secateur.errors import MessageError, MismatchError
+from secateur.errors import ForeignKeysError, MessageError, MismatchError
 
 Kind = Literal["evaluation keys", "input", "result"]
 VERSION = 1
@@ -73,6 +73,17 @@ class Message:
 def sha256(content: bytes) -> str:
     """Return the hash of `content`, 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def check_keys(expected: str, message: Message) -> None:
+    """Raise `ForeignKeysError` unless the message goes with the keys `expected`."""
+    if message.keys != expected:
+        raise ForeignKeysError(
+            f"the {message.kind} goes with keys {message.keys[:12]}…, these are {expected[:12]}…; "
+            "each client's ciphertexts need that client's keys",
+            expected=expected,
+            found=message.keys,
+        )
 
 
 def _refused(kind: Kind, problem: str) -> MessageError:

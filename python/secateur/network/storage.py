@@ -102,6 +102,10 @@ def load(path: str | os.PathLike[str]) -> Network:
         FileVersionError: a later version of this library wrote it.
         OSError: the file cannot be read.
     """
+    if Path(path).is_dir():
+        circuit = any(Path(path).glob("*/manifest.json"))
+        saved = " that holds a saved circuit; Circuit.load(directory) reads it" * circuit
+        raise _damaged(path, f"is a directory{saved}")
     header, tensors = _read(Path(path))
     if header.get("format") != FORMAT or "version" not in header:
         raise _damaged(path, "is no network of this library")

@@ -266,6 +266,18 @@ class Pruner:
 _PROGRESS = "pruning_progress"
 
 
+class _Kept(torch.autograd.Function):
+    """weight · mask, whose gradient is that of the weight as if nothing had been removed."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return weight * mask
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        return gradient, None
+
+
 class _StraightThrough(prune.Identity):
     """A mask that the gradient passes, so that a removed weight can earn its way back.
 
@@ -274,9 +286,8 @@ class _StraightThrough(prune.Identity):
     """
 
     def apply_mask(self, module: nn.Module) -> torch.Tensor:
-        weight: torch.Tensor = module.weight_orig  # type: ignore[assignment]
-        removed: torch.Tensor = 1 - module.weight_mask  # type: ignore[assignment,operator]
-        return weight - (weight * removed).detach()
+        kept: torch.Tensor = _Kept.apply(module.weight_orig, module.weight_mask)
+        return kept
 
 
 def _apply_mask(module: nn.Module) -> None:

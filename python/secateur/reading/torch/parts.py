@@ -24,6 +24,13 @@ class Weigh:
 
 
 @dataclass(frozen=True)
+class Coarsen:
+    """The loss of the low bits of the accumulator that comes."""
+
+    module: nn.Module
+
+
+@dataclass(frozen=True)
 class Normalize:
     """A batch norm: one affine function per channel in evaluation mode."""
 
@@ -113,6 +120,7 @@ class Give:
 Part = (
     Take
     | Weigh
+    | Coarsen
     | Normalize
     | Rescale
     | Apply

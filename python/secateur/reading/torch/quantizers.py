@@ -153,18 +153,18 @@ def activation_rounding(name: str, proxy: Any) -> Quantize:
 
 def _rounding_of(quantizer: Any) -> str:
     """Return how a tensor quantiser comes to whole numbers, a name of `Quantize`'s roundings."""
-    kind = _kind(quantizer)
+    kind = kind_of(quantizer)
     if kind in _BINARY:
         return "sign"
-    if kind != "RescalingIntQuant" or _kind(quantizer.int_quant) != "IntQuant":
+    if kind != "RescalingIntQuant" or kind_of(quantizer.int_quant) != "IntQuant":
         raise TypeError(f"it is a {kind}")
-    way = _kind(quantizer.int_quant.float_to_int_impl)
+    way = kind_of(quantizer.int_quant.float_to_int_impl)
     if way not in _ROUNDINGS:
         raise TypeError(f"it rounds by {way}, known are {', '.join(_ROUNDINGS)}")
     return _ROUNDINGS[way]
 
 
-def _kind(module: Any) -> str:
+def kind_of(module: Any) -> str:
     """Return the class name of a module, of a scripted one the name before."""
     return str(getattr(module, "original_name", type(module).__name__))
 
@@ -204,7 +204,7 @@ def quantized_weight(
     Raises:
         UnsupportedModuleError: the layer is not quantised, or not per tensor or output channel.
     """
-    quantized = _quantized(name, layer, source)
+    quantized = quantized_tensor(name, layer, source)
     scale: NDArray[np.float64] = quantized.scale.double().cpu().numpy().reshape(-1)
     return _integers(_rounded(quantized)), scale
 
@@ -224,32 +224,32 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
         UnsupportedModuleError: a binary quantiser, which has no code for a removed weight.
     """
     quantizer = layer.weight_quant.tensor_quant
-    if _kind(quantizer) in _BINARY:
+    if kind_of(quantizer) in _BINARY:
         raise UnsupportedModuleError(
             f"layer {name!r}: its weights are −1 or 1, so that none can be removed; give it a "
             "weight quantiser that has a 0",
             layer=name,
-            operation=_kind(quantizer),
+            operation=kind_of(quantizer),
         )
     with torch.no_grad():
-        if _only_rounds(quantizer):
+        if only_rounds(quantizer):
             # Kept weights are no exception then, and need not go through the quantiser.
             bits, scale = quantizer.msb_clamp_bit_width_impl(), learned_scale(layer)
             zero = quantizer.zero_point_impl(layer.weight, scale, bits)
             return _integers(_back(name, layer, scale, zero, bits))
-        quantized = _quantized(name, layer, source)
+        quantized = quantized_tensor(name, layer, source)
         back = _back(name, layer, quantized.scale, quantized.zero_point, quantized.bit_width)
         mask = masks.on(layer)
         kept = _rounded(quantized)
         return _integers(kept if mask is None else torch.where(mask.kept, kept, back))
 
 
-def _only_rounds(quantizer: Any) -> bool:
+def only_rounds(quantizer: Any) -> bool:
     """Return whether a weight quantiser divides by its scale, rounds to even and clips."""
     return (
-        _kind(quantizer) == "RescalingIntQuant"
-        and _kind(quantizer.int_quant) == "IntQuant"
-        and _kind(quantizer.int_quant.float_to_int_impl) == "RoundSte"
+        kind_of(quantizer) == "RescalingIntQuant"
+        and kind_of(quantizer.int_quant) == "IntQuant"
+        and kind_of(quantizer.int_quant.float_to_int_impl) == "RoundSte"
     )
 
 
@@ -274,9 +274,9 @@ def settable_codes(layer: Any) -> tuple[int, int] | None:
     quantizer = layer.weight_quant.tensor_quant
     scaling: Any = getattr(quantizer, "scaling_impl", None)
     if not (
-        _only_rounds(quantizer)
-        and _kind(scaling) == "ParameterScaling"
-        and _kind(scaling.restrict_clamp_scaling.restrict_value_impl) == "LogFloatRestrictValue"
+        only_rounds(quantizer)
+        and kind_of(scaling) == "ParameterScaling"
+        and kind_of(scaling.restrict_clamp_scaling.restrict_value_impl) == "LogFloatRestrictValue"
         and scaling.value.numel() == len(layer.weight)
     ):
         return None
@@ -337,7 +337,7 @@ def _rounded(quantized: Any) -> torch.Tensor:
     return codes
 
 
-def _quantized(name: str, layer: Any, source: Quantize) -> Any:
+def quantized_tensor(name: str, layer: Any, source: Quantize) -> Any:
     """Return the quantised weight of a layer, for inputs on the grid of `source`."""
     if not getattr(getattr(layer, "weight_quant", None), "is_quant_enabled", False):
         raise UnsupportedModuleError(

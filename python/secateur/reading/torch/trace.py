@@ -58,13 +58,18 @@ class _Tracer(Tracer):
         return _is_leaf(m)
 
 
+#: Whose modules are read as a whole.
+_LIBRARIES = ("torch.nn.", "brevitas.", "secateur.reading.torch.")
+
+
 def _is_leaf(module: nn.Module) -> bool:
     """Whether a module computes what its library wrote, no more."""
     if isinstance(module, torch.jit._script.ScriptModule):
         return True
-    if isinstance(module, nn.Sequential) or "forward" in vars(module):
+    if isinstance(module, nn.Sequential):
         return False
-    return str(type(module).forward.__module__).startswith(("torch.nn.", "brevitas."))
+    forward = vars(module).get("forward", type(module).forward)
+    return str(forward.__module__).startswith(_LIBRARIES)
 
 
 class _Recorder(Interpreter):

@@ -1,6 +1,8 @@
 """A saved circuit answers as its network does, and refuses what does not belong to it."""
 
+import copy
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -14,8 +16,8 @@ from backends import BACKENDS
 from networks import Builder, inputs
 from secateur.circuits.certificate import Certificate, verify
 from secateur.circuits.circuit import Circuit, compile
+from secateur.circuits.storage import read_part
 from secateur.deployment import Client, Server
-from secateur.deployment.manifest import read_part
 from secateur.deployment.messages import Message, sha256
 from secateur.errors import (
     DtypeError,
@@ -27,6 +29,7 @@ from secateur.errors import (
     MismatchError,
     MissingExtraError,
     ShapeError,
+    UnpicklableError,
 )
 from secateur.narrowing import narrow
 from secateur.network import Network
@@ -89,11 +92,12 @@ class TestSave:
     def test_writes_three_parts(self, saved):
         for part, files in (("server", SERVER_FILES), ("client", CLIENT_FILES)):
             assert {p.name for p in (saved.directory / part).iterdir()} == set(files)
-        network = load(saved.directory / "network" / "network.safetensors")
-        certificate = Certificate.load(saved.directory / "network" / "certificate.json")
         x = inputs(saved.network)
-        assert (network(x) == saved.network(x)).all()
-        assert verify(certificate, network).holds
+        for name in ("network", "narrowed"):
+            network = load(saved.directory / "network" / f"{name}.safetensors")
+            certificate = Certificate.load(saved.directory / "network" / f"{name}.certificate.json")
+            assert (network(x) == saved.network(x)).all()
+            assert verify(certificate, network).holds
         assert certificate == saved.circuit.certificate
 
     def test_the_client_part_holds_no_codes(self, saved):
@@ -137,7 +141,7 @@ class TestLoad:
             Server.load(copied / "server")
 
     def test_one_part_is_not_another(self, copied):
-        with pytest.raises(FileFormatError, match="not the server part"):
+        with pytest.raises(FileFormatError, match="is missing"):
             Server.load(copied / "client")
 
     def test_the_directory_of_all_parts_is_not_one(self, saved):
@@ -147,7 +151,7 @@ class TestLoad:
     @pytest.mark.parametrize(
         ("change", "found"),
         [
-            (lambda manifest: manifest.update(version=2), 2),
+            (lambda manifest: manifest.update(version=99), 99),
             (lambda manifest: manifest["backend"].update(version="0.0.1"), "0.0.1"),
         ],
     )
@@ -181,6 +185,144 @@ class TestLoad:
         (copied / "server" / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(MismatchError, match="other parameters"):
             Server.load(copied / "server")
+
+
+def rewrite(part, name, content):
+    """Put another content in place of a file, and its hash into the manifest: a forgery."""
+    (part / name).write_bytes(content)
+    forge(part, lambda manifest: manifest["parts"][part.name].update({name: sha256(content)}))
+
+
+def forge(part, change):
+    manifest = json.loads((part / "manifest.json").read_text())
+    changed = change(manifest)
+    (part / "manifest.json").write_text(json.dumps(changed or manifest))
+
+
+class TestForged:
+    @pytest.mark.parametrize(
+        "name", ["../../secret", "/etc/hostname", "..", ".", "", "a/b", "a\\b", "a\0b"]
+    )
+    @pytest.mark.parametrize("part", ["server", "client"])
+    def test_files_outside_the_directory_are_not_read(self, copied, tmp_path, part, name):
+        (tmp_path / "secret").write_bytes(b"secret")
+        forge(copied / part, lambda m: m["parts"][part].update({name: sha256(b"secret")}))
+        with pytest.raises(FileFormatError, match="no file of this directory"):
+            {"server": Server, "client": Client}[part].load(copied / part)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda m: [m],
+            lambda m: "manifest",
+            lambda m: m | {"format": ["secateur-circuit"]},
+            lambda m: m | {"backend": "concrete-numpy"},
+            lambda m: m | {"backend": {"name": {}, "version": []}},
+            lambda m: m | {"backend": {"name": "../concrete", "version": "1"}},
+            lambda m: m | {"parts": []},
+            lambda m: m | {"parts": {"client": ["interface.json"]}},
+            lambda m: m | {"parts": {"client": {}}},
+            lambda m: m | {"parts": {"client": {"interface.json": 7, "specs.json": None}}},
+        ],
+    )
+    def test_manifests_of_other_types_are_refused(self, copied, change):
+        forge(copied / "client", change)
+        with pytest.raises(FileFormatError):
+            Client.load(copied / "client")
+
+    def test_deep_and_large_manifests_are_refused(self, copied):
+        for content in (b"[" * 60000, b'{"a":' * 12000, b" " * (1 << 20)):
+            (copied / "client" / "manifest.json").write_bytes(content)
+            with pytest.raises(FileFormatError):
+                Client.load(copied / "client")
+
+    @pytest.mark.parametrize(
+        ("end", "changed"),
+        [
+            ("input", {"shape": 3}),
+            ("input", {"shape": []}),
+            ("input", {"shape": [-3]}),
+            ("input", {"shape": [2.5]}),
+            ("input", {"shape": [1 << 62, 1 << 62]}),
+            ("input", {"low": [0, 0]}),
+            ("input", {"low": "0"}),
+            ("input", {"low": 0.5}),
+            ("input", {"low": 1 << 70}),
+            ("input", {"low": 9}),
+            ("input", {"scale": 0}),
+            ("input", {"scale": None}),
+            ("input", {"name": 3}),
+            ("input", {"features": "abc"}),
+            ("input", {"features": [1, 2, 3]}),
+            ("output", {"shape": [7, 7]}),
+            ("output", {"factor": {}}),
+            ("output", {"factor": [1.5]}),
+            ("output", {"scale": ["1"]}),
+            ("output", {"labels": [[]]}),
+            ("output", {"labels": ["a", "b", "c"]}),
+            ("output", {"tail": []}),
+            ("output", {"tail": "relu"}),
+            ("other", {}),
+        ],
+        ids=str,
+    )
+    def test_interfaces_of_other_types_are_refused(self, copied, end, changed):
+        ends = json.loads((copied / "client" / "interface.json").read_text())
+        ends = {end: changed} if end == "other" else ends | {end: ends[end] | changed}
+        rewrite(copied / "client", "interface.json", json.dumps(ends).encode())
+        with pytest.raises(FileFormatError, match=r"interface\.json"):
+            Client.load(copied / "client")
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"{}", b"[]", b"7", b"not json", b"[" * 100_000, b"\xff\xfe"], ids=repr
+    )
+    @pytest.mark.parametrize(
+        ("part", "name"),
+        [
+            ("client", "interface.json"),
+            ("client", "specs.json"),
+            ("server", "specs.json"),
+            ("server", "options.json"),
+            ("server", "circuit.mlir"),
+            ("network", "options.json"),
+            ("network", "network.safetensors"),
+        ],
+    )
+    def test_files_of_another_content_are_refused(self, copied, part, name, content):
+        rewrite(copied / part, name, content)
+        load = {"server": Server.load, "client": Client.load, "network": Circuit.load}[part]
+        if (part, name, content) == ("network", "options.json", b"{}"):
+            load(copied)  # no option is an option
+            return
+        with pytest.raises((FileFormatError, MismatchError)):
+            load(copied if part == "network" else copied / part)
+
+
+class TestCircuit:
+    def test_is_loaded_from_its_directory(self, saved):
+        circuit = Circuit.load(saved.directory)
+        assert circuit.export() == saved.circuit.export()
+        x = inputs(saved.network)
+        assert (circuit.simulate(x) == saved.network(x)).all()
+
+    def test_nothing_else_is_loaded(self, copied):
+        with pytest.raises(FileFormatError, match="holds no part"):
+            Circuit.load(copied / "network")
+        path = copied / "network" / "network.safetensors"
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(FileFormatError, match="does not match its hash"):
+            Circuit.load(copied)
+
+    def test_a_network_that_is_no_circuit_says_so(self, saved):
+        with pytest.raises(FileFormatError, match=r"Circuit\.load"):
+            load(saved.directory)
+        with pytest.raises(FileFormatError, match="is a directory"):
+            load(saved.directory.parent)
+
+    def test_no_pickle_holds_it(self, saved):
+        for copy_it in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(UnpicklableError, match=r"circuit\.save"):
+                copy_it(saved.circuit)
 
 
 class TestMessage:

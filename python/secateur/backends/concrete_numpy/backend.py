@@ -14,8 +14,17 @@ import numpy as np
 from concrete.numpy.extensions.tag import tag_context
 from concrete.numpy.mlir.graph_converter import GraphConverter
 
-from secateur.backends.backend import BackendCircuit, BackendName, Tracing, refusal
-from secateur.network.tables import Integers
+from secateur.backends.backend import (
+    BackendCircuit,
+    BackendClient,
+    BackendServer,
+    Exported,
+    Specs,
+    Tracing,
+    refusal,
+)
+from secateur.backends.concrete_numpy import ends
+from secateur.network import Integers
 
 _ENCRYPTED_COMPARISONS = {"greater", "greater_equal", "less", "less_equal"}
 
@@ -23,7 +32,7 @@ _ENCRYPTED_COMPARISONS = {"greater", "greater_equal", "less", "less_equal"}
 class ConcreteNumpy:
     """The backend for Python 3.10."""
 
-    name: BackendName = "concrete-numpy"
+    name: str = "concrete-numpy"
     namespace: ModuleType = cnp
 
     @property
@@ -58,7 +67,7 @@ class ConcreteNumpy:
                 for node, (low, high) in declared.items()
             }
         )
-        configuration = cnp.Configuration(**options)
+        configuration = ends.configuration(options)
         try:
             mlir = GraphConverter.convert(tracing.graph)
             circuit: BackendCircuit = cnp.Circuit(tracing.graph, mlir, configuration)
@@ -85,3 +94,15 @@ class ConcreteNumpy:
         ):
             width = max(width, 4)
         return {n: width for n in nodes if n.output.is_encrypted}
+
+    def export(self, circuit: Any) -> Exported:
+        return ends.export(circuit)
+
+    def read(self, specs: bytes) -> Specs:
+        return ends.read(specs)
+
+    def server(self, exported: Exported) -> BackendServer:
+        return ends.Server(exported)
+
+    def client(self, specs: bytes) -> BackendClient:
+        return ends.Client(specs)

@@ -14,8 +14,17 @@ from concrete.fhe.dtypes import Integer
 from concrete.fhe.extensions.tag import tag_context
 from concrete.fhe.representation import GraphProcessor
 
-from secateur.backends.backend import BackendCircuit, BackendName, Tracing, refusal
-from secateur.network.tables import Integers
+from secateur.backends.backend import (
+    BackendCircuit,
+    BackendClient,
+    BackendServer,
+    Exported,
+    Specs,
+    Tracing,
+    refusal,
+)
+from secateur.backends.concrete_python import ends
+from secateur.network import Integers
 
 #: Width from which rounding, a lookup per bit and then a smaller one, beats one lookup. By the
 #: optimizer's own complexity: 1.3 times dearer at 5 bits, 2 of them rounded off, 0.7 at 6.
@@ -73,7 +82,7 @@ class _Encode(GraphProcessor):  # type: ignore[misc]
 class ConcretePython:
     """The backend for Python 3.11 and 3.12."""
 
-    name: BackendName = "concrete-python"
+    name: str = "concrete-python"
     namespace: ModuleType = fhe
 
     @property
@@ -98,11 +107,11 @@ class ConcretePython:
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
     ) -> BackendCircuit:
-        configuration = fhe.Configuration(
+        configuration = ends.configuration(
+            options,
             dump_artifacts_on_unexpected_failures=False,
             additional_pre_processors=[_Declare(declared)],
             additional_post_processors=[_Encode()],
-            **options,
         )
         try:
             circuit: BackendCircuit = tracing.compiler.compile([], configuration)
@@ -119,3 +128,15 @@ class ConcretePython:
 
     def widths(self, graph: Any) -> Mapping[Any, int]:
         return {n: n.output.dtype.bit_width for n in graph.graph.nodes if n.output.is_encrypted}
+
+    def export(self, circuit: Any) -> Exported:
+        return ends.export(circuit)
+
+    def read(self, specs: bytes) -> Specs:
+        return ends.read(specs)
+
+    def server(self, exported: Exported) -> BackendServer:
+        return ends.Server(exported)
+
+    def client(self, specs: bytes) -> BackendClient:
+        return ends.Client(specs)

@@ -1,0 +1,81 @@
+"""A circuit as a server has it: it computes on ciphertexts and can read none."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from secateur.backends import BackendServer, Exported, backend_named
+from secateur.circuits.storage import read_part
+from secateur.deployment.messages import Message, check_keys, sha256
+from secateur.errors import MismatchError
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationKeys:
+    """The keys of one client that a server computes with; they decrypt nothing."""
+
+    id: str
+    keys: Any = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Server:
+    """A circuit as a server has it.
+
+    Args:
+        circuit: which circuit it is.
+        backend: the backend's side of it.
+    """
+
+    circuit: str
+    backend: BackendServer = field(repr=False)
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> Server:
+        """Return the server of the part saved in `directory`; compiles the program.
+
+        Raises:
+            FileFormatError: there is no server part, or a file of it was altered.
+            FileVersionError: the part was saved by another version.
+            MismatchError: what compiles here needs other keys than what was saved.
+        """
+        part = read_part(directory, "server")
+        specs, options = part.json("specs.json"), part.json("options.json")
+        with part.reading("circuit.mlir"):
+            exported = Exported(part["circuit.mlir"].decode(), options, part["specs.json"])
+            backend = backend_named(part.backend).server(exported)
+        if json.loads(backend.specs) != specs:
+            raise MismatchError(
+                f"{directory}: the program compiles to other parameters here than where it was "
+                "saved; compile and save the circuit again",
+                what="parameters",
+                expected=sha256(part["specs.json"]),
+                found=sha256(backend.specs),
+            )
+        return cls(part.circuit, backend)
+
+    def keys(self, message: bytes) -> EvaluationKeys:
+        """Return the evaluation keys in what `Client.evaluation_keys` gave.
+
+        Raises:
+            MessageError: the message is damaged, or holds no evaluation keys.
+            MismatchError: the keys were made for another circuit.
+        """
+        opened = Message.open(message, "evaluation keys", self.circuit)
+        return EvaluationKeys(opened.keys, self.backend.keys(opened.payload))
+
+    def run(self, message: bytes, keys: EvaluationKeys) -> bytes:
+        """Return the encrypted result for what `Client.encrypt` gave.
+
+        Raises:
+            MessageError: the message is damaged, or holds no input.
+            MismatchError: the input was encrypted for another circuit.
+            ForeignKeysError: `keys` are not those of the client that encrypted it.
+        """
+        opened = Message.open(message, "input", self.circuit)
+        check_keys(keys.id, opened)
+        result = self.backend.run(opened.payload, keys.keys)
+        return Message("result", self.circuit, keys.id, result).seal()
