@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from concrete.numpy.extensions.tag import tag_context
 from concrete.numpy.mlir.graph_converter import GraphConverter
 
 from secateur.backends.backend import (
+    Backend,
     BackendCircuit,
     BackendClient,
     BackendServer,
@@ -23,7 +24,9 @@ from secateur.backends.backend import (
     Tracing,
     refusal,
 )
-from secateur.backends.concrete_numpy import ends
+from secateur.backends.concrete_numpy import ends, prices
+from secateur.backends.estimates import Lookups
+from secateur.errors import BackendError
 from secateur.network import Integers
 
 _ENCRYPTED_COMPARISONS = {"greater", "greater_equal", "less", "less_equal"}
@@ -42,9 +45,22 @@ class ConcreteNumpy:
     def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
         return connx.conv(x, weight, bias, **options)
 
-    def round_bits(self, x: Any, bits: int, width: int) -> Any:
-        # Dropping bits is one more lookup at full width; the table drops them for free.
+    approximate: bool = False
+
+    def approximating(self) -> Backend:
+        raise BackendError(
+            "concrete-numpy rounds exactly or not at all; concrete-python, on Python 3.11 and "
+            "later, can round approximately",
+            backend=self.name,
+            reason="no approximate rounding",
+        )
+
+    def drop_bits(self, x: Any, bits: int, approximately: bool) -> Any:
+        # One more lookup at full width; the table drops them for free.
         return x
+
+    def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
+        return prices.estimate(lookups, output_bits, p_error)
 
     def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
         # The package sets this up for the one thread that imported it; dask's workers trace
