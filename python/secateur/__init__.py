@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         concrete as concrete,
         deployment as deployment,
         errors as errors,
+        network as network,
+        sweeps as sweeps,
         testing as testing,
         training as training,
     )
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
         freeze as freeze,
         quantize as quantize,
     )
-    from secateur.show import plot as plot
+    from secateur.show import plot as plot, report as report
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
 
 # Public name → the module that defines it, imported when the name is first
@@ -113,13 +115,23 @@ _MODULES = {
     "concrete": "concrete",
     "deployment": "deployment",
     "errors": "errors",
+    "network": "network",
     "plot": "show.plot",
+    "report": "show.report",
+    "sweeps": "sweeps",
     "testing": "testing",
     "training": "training",
 }
 
 
+__version__: str
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("secateur")
     home = _HOME.get(name) or _MODULES.get(name)
     if home is None:
         raise AttributeError(f"module 'secateur' has no attribute {name!r}")
@@ -133,4 +145,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOME, *_MODULES])
+    return sorted([*_HOME, *_MODULES, "__version__"])

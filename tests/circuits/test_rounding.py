@@ -113,7 +113,7 @@ def test_refusals(backend):
     with pytest.raises(ArgumentError, match="rounding is 'about'; expected one of exact, approx"):
         compile(network, backend.name, rounding="about")
     if backend.name == "concrete-numpy":
-        with pytest.raises(BackendError, match="concrete-python, on Python 3.11"):
+        with pytest.raises(BackendError, match="concrete-python, on Python"):
             compile(network, backend.name, rounding="approximate")
 
 

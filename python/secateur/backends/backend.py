@@ -7,7 +7,7 @@ methods. Everything else of the lowering is written once, for graphs of any of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
@@ -160,8 +160,19 @@ class Backend(Protocol):
             p_error: that one lookup goes wrong.
         """
 
-    def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
-        """Trace `function`; `sample` holds a valid value for every parameter, in order."""
+    def trace(
+        self,
+        function: Callable[..., Any],
+        sample: Mapping[str, Integers],
+        clear: Collection[str] = (),
+    ) -> Tracing:
+        """Trace `function`; `sample` holds a valid value for every parameter, in order.
+
+        The parameters named in `clear` are not encrypted.
+        """
+
+    def least_bits(self, operation: str) -> int:
+        """Return the width below which the backend's own lowering of an operation fails."""
 
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
@@ -170,6 +181,9 @@ class Backend(Protocol):
 
         `options` are those of the backend's `Configuration`, as they are or as JSON values.
 
+        Under "configuration" they may hold such an object, which the others overwrite, and
+        under "artifacts" the backend's object that takes what is compiled.
+
         Raises:
             ArgumentError: an option that the backend has not.
             BackendError: the backend refuses; no parameters are wide enough, for example.
@@ -177,6 +191,9 @@ class Backend(Protocol):
 
     def simulate(self, circuit: BackendCircuit, x: Integers) -> Any:
         """Return what the circuit decrypts to for one sample, computed in the clear."""
+
+    def emulator(self, circuit: BackendCircuit) -> Callable[..., Any]:
+        """Return the function from arguments to what the circuit decrypts to; see `emulation`."""
 
     def lookups(self, graph: Any, circuit: BackendCircuit) -> int:
         """Return how many table lookups one run of the circuit of `graph` makes."""
@@ -213,10 +230,11 @@ def configured(make: Callable[..., Any], name: str, options: Mapping[str, Any], 
         ) from error
 
 
-def refusal(name: str, error: RuntimeError) -> BackendError:
+def refusal(name: str, error: Exception) -> BackendError:
     """Return the error of our own tree for one that a backend raised while compiling."""
+    reason = str(error) or f"it raised {type(error).__name__}"
     return BackendError(
-        f"{name} compiled nothing, because: {error}",
+        f"{name} compiled nothing, because: {reason}",
         backend=name,
-        reason=str(error),
+        reason=reason,
     )

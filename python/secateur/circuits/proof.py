@@ -49,11 +49,16 @@ _MODULAR = {
 }
 
 
+#: Of truth values alone NumPy computes these as truth values, too.
+_COUNTING = {"add", "dot", "matmul"}
+
+
 def prove(
     graph: Any,
     inputs: Mapping[str, Ranges],
     joined: Collection[Any] = (),
     tighten: Tighten = lambda step, ranges: ranges,
+    truths: Collection[Any] = (),
 ) -> Proof:
     """Return node → range for every node of a backend's traced graph.
 
@@ -63,6 +68,7 @@ def prove(
         joined: nodes of shape [channels, ...] whose elements of one channel are to share one
             range, their hull, as `secateur.analyze` has it.
         tighten: what else is known of ranges; called for every operation, in order.
+        truths: the nodes that NumPy computes as truth values.
 
     Returns:
         Node → low and high, int64 of the node's shape.
@@ -78,11 +84,52 @@ def prove(
         elif is_constant(node):
             ranges = _constant(node)
         else:
-            step = Step(node, graph.ordered_preds_of, proved)
+            step = Step(node, graph.ordered_preds_of, proved, truths)
             _check_integers(step)
             ranges = tighten(step, range_of(step))
         proved[node] = _join(ranges) if node in joined else ranges
     return proved
+
+
+def truth_values(graph: Any, sample: Mapping[str, Any]) -> set[Any]:
+    """Return the nodes that NumPy computes as truth values; in a circuit they are 0 and 1.
+
+    Args:
+        graph: the graph, univariate subgraphs fused.
+        sample: parameter name → some value in range.
+
+    Raises:
+        UnprovableError: NumPy makes something else of truth values than the circuit does.
+    """
+    truths: set[Any] = set()
+    values: dict[Any, Any] = {}
+    for node in nx.topological_sort(graph.graph):
+        if node.operation.value == "input":
+            values[node] = sample[node.properties["name"]]
+            continue
+        step = Step(node, graph.ordered_preds_of, {}, truths)
+        preds = step.preds
+        if preds and truths.issuperset(preds) and step_is(node, _COUNTING):
+            raise step.refuse(
+                "combines truth values alone, of which NumPy makes a truth value and the circuit "
+                "a number; multiply one of them by 1 to count"
+            )
+        try:
+            with np.errstate(all="ignore"):
+                value = node(*map(step.typed, (np.array(values[p]) for p in preds), preds))
+        except TypeError as error:
+            raise step.refuse(f"is not defined for truth values ({error})") from error
+        except Exception:  # what is wrong with it, the proof finds out
+            value = np.zeros(node.output.shape, dtype=np.int64)
+        values[node] = value
+        if np.asarray(value).dtype == np.bool_:
+            truths.add(node)
+    return truths
+
+
+def step_is(node: Any, names: Collection[str]) -> bool:
+    """Say whether a node is one of the operations called `names`."""
+    return node.operation.value == "generic" and node.properties["name"] in names
 
 
 def _constant(node: Any) -> Ranges:

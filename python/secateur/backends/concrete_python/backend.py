@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
@@ -26,6 +26,7 @@ from secateur.backends.backend import (
     refusal,
 )
 from secateur.backends.concrete_python import ends, prices
+from secateur.backends.concrete_python.emulation import emulator
 from secateur.backends.estimates import Lookups
 from secateur.network import Integers
 
@@ -70,12 +71,17 @@ def _signed_alike(
 
 
 class _Encode(GraphProcessor):  # type: ignore[misc]
-    """Give every clear constant the type that holds it, after widths are assigned."""
+    """Give every clear constant the type that holds it, after widths are assigned.
+
+    Two bits at least: the compiler takes the only negative integer of one bit for 1.
+    """
 
     def apply(self, graph: Any) -> None:
         for node in graph.graph.nodes:
             if node.operation.value == "constant":
-                node.output.dtype = Integer.that_can_represent(node(), force_signed=True)
+                dtype = Integer.that_can_represent(node(), force_signed=True)
+                dtype.bit_width = max(dtype.bit_width, 2)
+                node.output.dtype = dtype
 
 
 @dataclass(frozen=True)
@@ -106,33 +112,48 @@ class ConcretePython:
     def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
         return prices.estimate(lookups, output_bits, p_error, self.approximate)
 
-    def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
+    def trace(
+        self,
+        function: Callable[..., Any],
+        sample: Mapping[str, Integers],
+        clear: Collection[str] = (),
+    ) -> Tracing:
         # The package sets this up for the one thread that imported it; dask's workers trace
         # in others.
         vars(tag_context).setdefault("stack", [])
-        compiler = fhe.Compiler(function, dict.fromkeys(sample, "encrypted"))
+        compiler = fhe.Compiler(
+            function, {name: "clear" if name in clear else "encrypted" for name in sample}
+        )
         values = tuple(sample.values())
         options = fhe.Configuration(dump_artifacts_on_unexpected_failures=False)
         return Tracing(compiler.trace([values], options), compiler)
 
+    def least_bits(self, operation: str) -> int:
+        return 0
+
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
     ) -> BackendCircuit:
+        given = dict(options)
+        artifacts = given.pop("artifacts", None)
+        theirs = given.get("configuration") or fhe.Configuration()
         configuration = ends.configuration(
-            options,
-            dump_artifacts_on_unexpected_failures=False,
-            additional_pre_processors=[_Declare(declared)],
-            additional_post_processors=[_Encode()],
+            given,
+            additional_pre_processors=[_Declare(declared), *theirs.additional_pre_processors],
+            additional_post_processors=[_Encode(), *theirs.additional_post_processors],
         )
         try:
-            circuit: BackendCircuit = tracing.compiler.compile([], configuration)
-        except RuntimeError as error:
+            circuit: BackendCircuit = tracing.compiler.compile([], configuration, artifacts)
+        except Exception as error:
             raise refusal(self.name, error) from error
         return circuit
 
     def simulate(self, circuit: Any, x: Integers) -> Any:
         circuit.enable_fhe_simulation()
         return circuit.simulate(x)
+
+    def emulator(self, circuit: BackendCircuit) -> Callable[..., Any]:
+        return emulator(circuit)
 
     def lookups(self, graph: Any, circuit: Any) -> int:
         return int(circuit.programmable_bootstrap_count)
