@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from secateur.pruning.shrink import shrink as shrink
     from secateur.pruning.torch import Pruner as Pruner
     from secateur.ranges import Range as Range, Ranges as Ranges
+    from secateur.reading.onnx import read_onnx as read_onnx
     from secateur.reading.torch import (
         coarsen as coarsen,
         freeze as freeze,
@@ -100,6 +101,7 @@ _HOME = {
     "price": "circuits.circuit",
     "prune": "pruning.prune",
     "quantize": "reading.torch",
+    "read_onnx": "reading.onnx",
     "saliencies": "pruning.plugins",
     "save": "network.storage",
     "shrink": "pruning.shrink",

@@ -22,8 +22,7 @@ from secateur.errors import (
     WidthError,
 )
 from secateur.narrowing import narrow
-from secateur.network import Input
-from secateur.network.tables import ExplicitTable
+from secateur.network import ExplicitTable, Input
 
 
 def witnesses(network, most=8):

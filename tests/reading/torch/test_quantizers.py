@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from secateur.errors import NotFiniteError
-from secateur.network.tables import Quantize
+from secateur.network import Quantize
 from secateur.reading.torch.quantizers import (
     codes_if_kept,
     learned_scale,
