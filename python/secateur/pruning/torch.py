@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from secateur.analysis import NodeRange, analyze, propagate
+from secateur.analysis import analyze
 from secateur.errors import ScheduleError, SpecificationError
-from secateur.network import Layer, Lookup, Network, Shape
+from secateur.network import Box, Lookup, Network, Operation, Shape
 from secateur.pruning.apply import (
     AppliedMasks,
     Miss,
@@ -455,23 +455,20 @@ def _structure(network: Network) -> PruningProblem:
     A lookup is taken to yield every code of its quantiser, so that the ranges stay sound
     while training moves weights, scales and biases, and one structure serves all selections.
     """
-    report = analyze(network)
-    nodes: dict[str, NodeRange] = {}
-    for node in report:
-        operation = None if node.kind == "input" else network[node.name]
-        if isinstance(operation, Lookup):
-            codes = operation.table.codomain
-            like = np.zeros((node.shape[0], *(1,) * (len(node.shape) - 1)), np.int64)
-            node = replace(node, ranges=Ranges(like + codes.low, like + codes.high))
-        elif operation is not None and not isinstance(operation, Layer):
-            sources = [nodes[s] for s in operation.sources]
-            node = replace(node, ranges=propagate(operation, node.shape, sources))
-        nodes[node.name] = node
+    report = analyze(network, given=_every_code)
     return PruningProblem(
-        tuple(layer_of(layer, nodes[layer.source]) for layer in network.layers),
+        tuple(layer_of(layer, report[layer.source]) for layer in network.layers),
         couplings_of(network),
-        fixed=fixed_of(network, report, nodes),
+        fixed=fixed_of(report),
     )
+
+
+def _every_code(operation: Operation, sources: Sequence[Box]) -> Ranges | None:
+    """Return every code of a lookup's grid, whatever its accumulator; others follow from it."""
+    if not isinstance(operation, Lookup):
+        return None
+    shape = operation.shape(*(s.shape for s in sources))
+    return Ranges.full((shape[0], *(1,) * (len(shape) - 1)), operation.table.codomain)
 
 
 def _toward(step: Step, fraction: float, problem: PruningProblem) -> Step:

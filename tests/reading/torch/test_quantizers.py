@@ -17,7 +17,7 @@ from models import seeded
 from torch import nn
 
 from secateur.errors import NotFiniteError
-from secateur.network.tables import Quantize
+from secateur.network import Quantize
 from secateur.reading.torch import masks
 from secateur.reading.torch.quantizers import (
     codes_if_kept,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from secateur.errors import NotFiniteError, UnsupportedModuleError
-from secateur.network.tables import Quantize
+from secateur.network import Quantize
 from secateur.reading.torch import masks
 
 #: Scales are learned as logarithms, so that one learning rate suits every magnitude.
