@@ -92,8 +92,6 @@ def round_harmlessly(network: Network, bits: Mapping[str, int]) -> Network:
     """
     possible = harmless_roundings(network)
     for name, wanted in bits.items():
-        if wanted == 0:
-            continue
         lookup = network[name]
         if not isinstance(lookup, Lookup):
             raise RoundingError(
@@ -101,26 +99,33 @@ def round_harmlessly(network: Network, bits: Mapping[str, int]) -> Network:
                 layer=name,
                 bits=wanted,
             )
-        rounding = next(
-            (r for r in possible if r.source == lookup.source and r.bits == wanted), None
-        )
-        rounded = None if rounding is None else _rounded(network, rounding)
+        if wanted == lookup.rounding_bits:
+            # Already so, or rounded with another lookup of the same accumulator.
+            continue
+        fitting = [r for r in possible if r.source == lookup.source and r.bits == wanted]
+        rounded = None
+        if fitting and not lookup.rounding_bits:
+            rounded = _rounded(network, fitting[0])
         if rounded is None:
             raise _refusal(network, lookup, wanted)
         network = rounded
     return network
 
 
-def round_by_price(network: Network, price: LookupPrice) -> Network:
+def round_by_price(network: Network, price: LookupPrice, *, margin: bool = False) -> Network:
     """Return `network` with every lookup rounded where that is harmless and costs less.
 
     Args:
         network: narrowed; its accumulators are as wide as they have to be.
         price: of one lookup; see `LookupPrice`.
+        margin: keep half a block free below the least and above the greatest value, for those
+            that go astray where bits are dropped approximately.
     """
     report = analyze(network)
     choices: dict[str, list[Rounding]] = {}
     for rounding in harmless_roundings(network):
+        if margin:
+            rounding = _with_margin(rounding, report[rounding.source].channels)
         choices.setdefault(rounding.source, []).append(rounding)
     for source, roundings in choices.items():
         plain = price(report[source].ranges.hull().bits("integer"), 0)
@@ -132,6 +137,15 @@ def round_by_price(network: Network, price: LookupPrice) -> Network:
                 network = rounded
                 break
     return network
+
+
+def _with_margin(rounding: Rounding, channels: Ranges) -> Rounding:
+    """Return `rounding` with half a block free on both sides of what occurs."""
+    half = 1 << rounding.bits - 1
+    low = rounding.factor * channels.low + rounding.offset
+    offset = rounding.offset + np.where(low < half, 2 * half, 0)
+    highest = int((rounding.factor * channels.high + offset).max()) + half
+    return replace(rounding, offset=offset, width=highest.bit_length())
 
 
 def _looked_up(network: Network) -> dict[str, list[Lookup]]:
