@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         concrete as concrete,
         deployment as deployment,
         errors as errors,
+        network as network,
+        sweeps as sweeps,
         testing as testing,
         training as training,
     )
@@ -54,12 +56,13 @@ if TYPE_CHECKING:
     from secateur.pruning.shrink import shrink as shrink
     from secateur.pruning.torch import Pruner as Pruner
     from secateur.ranges import Range as Range, Ranges as Ranges
+    from secateur.reading.onnx import read_onnx as read_onnx
     from secateur.reading.torch import (
         coarsen as coarsen,
         freeze as freeze,
         quantize as quantize,
     )
-    from secateur.show import plot as plot
+    from secateur.show import plot as plot, report as report
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
 
 # Public name → the module that defines it, imported when the name is first
@@ -98,6 +101,7 @@ _HOME = {
     "narrow": "narrowing",
     "prune": "pruning.prune",
     "quantize": "reading.torch",
+    "read_onnx": "reading.onnx",
     "saliencies": "pruning.plugins",
     "save": "network.storage",
     "shrink": "pruning.shrink",
@@ -113,13 +117,23 @@ _MODULES = {
     "concrete": "concrete",
     "deployment": "deployment",
     "errors": "errors",
+    "network": "network",
     "plot": "show.plot",
+    "report": "show.report",
+    "sweeps": "sweeps",
     "testing": "testing",
     "training": "training",
 }
 
 
+__version__: str
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("secateur")
     home = _HOME.get(name) or _MODULES.get(name)
     if home is None:
         raise AttributeError(f"module 'secateur' has no attribute {name!r}")
@@ -133,4 +147,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOME, *_MODULES])
+    return sorted([*_HOME, *_MODULES, "__version__"])

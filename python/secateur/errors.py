@@ -96,6 +96,12 @@ class UnsupportedModuleError(SecateurError, NotImplementedError):
     facts = ("layer", "operation", "supported")
 
 
+class UnsupportedOperatorError(SecateurError, NotImplementedError):
+    """A node of an ONNX model that cannot become part of a network; `remedy` says what helps."""
+
+    facts = ("node", "operator", "problem", "remedy")
+
+
 class UnfinishedModelError(SecateurError, RuntimeError):
     """A model whose training or pruning has not been finished cannot be frozen."""
 
