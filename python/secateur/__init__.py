@@ -17,12 +17,17 @@ if TYPE_CHECKING:
         concrete as concrete,
         deployment as deployment,
         errors as errors,
+        estimators as estimators,
         testing as testing,
         training as training,
     )
     from secateur.analysis import RangeReport as RangeReport, analyze as analyze
     from secateur.circuits.certificate import Certificate as Certificate, verify as verify
     from secateur.circuits.circuit import Circuit as Circuit, compile as compile, cost as cost
+    from secateur.estimators import (
+        SecateurClassifier as SecateurClassifier,
+        SecateurRegressor as SecateurRegressor,
+    )
     from secateur.narrowing import explain as explain, narrow as narrow
     from secateur.network import Network as Network
     from secateur.network.storage import load as load, save as save
@@ -81,6 +86,8 @@ _HOME = {
     "RangeReport": "analysis",
     "Ranges": "ranges",
     "Reselect": "pruning.schedule",
+    "SecateurClassifier": "estimators",
+    "SecateurRegressor": "estimators",
     "Structured": "pruning",
     "analyze": "analysis",
     "compile": "circuits.circuit",
@@ -108,6 +115,7 @@ _MODULES = {
     "concrete": "concrete",
     "deployment": "deployment",
     "errors": "errors",
+    "estimators": "estimators",
     "plot": "show.plot",
     "testing": "testing",
     "training": "training",

@@ -17,6 +17,7 @@ _EXTRAS = {
     "pyarrow": "sweep",
     "rich": "cli",
     "safetensors": "files",
+    "sklearn": "sklearn",
     "torch": "torch",
 }
 
