@@ -6,15 +6,30 @@ prints the figures; without the option everything runs once, small, as a test.
 """
 
 import tracemalloc
-from itertools import pairwise
-from time import perf_counter
+from concurrent.futures import Executor, Future
+from heapq import heappop, heappush
+from itertools import count, pairwise
+from queue import Empty, SimpleQueue
+from random import Random
+from resource import RUSAGE_SELF, getrusage
+from threading import Thread
+from time import perf_counter, process_time
 
 import numpy as np
 import pytest
 
 from secateur import bounds
-from secateur.network import Input, Linear, Lookup, Network, Output
-from secateur.network.tables import Activation, Affine, FunctionTable, Quantize
+from secateur.network import (
+    Activation,
+    Affine,
+    FunctionTable,
+    Input,
+    Linear,
+    Lookup,
+    Network,
+    Output,
+    Quantize,
+)
 from secateur.sweeps import Sparsities, sweep, sweep_bounds
 
 
@@ -82,6 +97,61 @@ def test_going_on_per_known_point(benchmark, tmp_path):
     benchmark.pedantic(run, rounds=1)
     assert all(event.skipped for event in found)
     print(f"\nskipping: {(perf_counter() - start) / count * 1e3:.3f} ms per known point")
+
+
+class Cluster(Executor):
+    """A thousand workers that take a simulated time for each point, and come back in any order."""
+
+    _max_workers = 1000
+
+    def __init__(self):
+        self._sent = SimpleQueue()
+        Thread(target=self._work, daemon=True).start()
+
+    def submit(self, function, *arguments):
+        future = Future()
+        self._sent.put((future, function, arguments))
+        return future
+
+    def _work(self):
+        random, now, running = Random(0), 0.0, []
+        for ticket in count():
+            idle = False
+            if len(running) < self._max_workers:
+                try:
+                    work = self._sent.get(timeout=0.05 if running else None)
+                except Empty:
+                    idle = True
+                else:
+                    heappush(running, (now + random.expovariate(1), ticket, work))
+                    continue
+            for _ in range(len(running) if idle else 1):
+                now, _, (future, function, arguments) = heappop(running)
+                future.set_result(function(*arguments))
+
+
+def test_a_cluster_of_a_thousand_workers(benchmark, tmp_path):
+    many = 1_000_000 if benchmark.enabled else 4_000
+    journal = tmp_path / "runs.jsonl"
+    figures = {}
+
+    def run(what):
+        start, cpu_start = perf_counter(), process_time()
+        sweep(points(many), nothing, executor=Cluster(), journal=journal, on_event=silent)
+        figures[what] = perf_counter() - start, process_time() - cpu_start
+
+    def silent(event):
+        pass
+
+    run("first run")
+    benchmark.pedantic(lambda: run("going on"), rounds=1)
+    assert journal.read_bytes().count(b"\n") == many + 1
+    peak_mb = getrusage(RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"\n{many:,} points, journal {journal.stat().st_size / 1e6:.0f} MB, peak {peak_mb:.0f} MB"
+    )
+    for what, (wall_s, cpu_s) in figures.items():
+        print(f"{what}: {wall_s:.0f} s, {1e3 * cpu_s / many:.3f} ms of CPU per point")
 
 
 def test_memory_does_not_grow_with_the_points(benchmark, tmp_path):

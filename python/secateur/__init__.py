@@ -18,12 +18,14 @@ if TYPE_CHECKING:
         deployment as deployment,
         errors as errors,
         estimators as estimators,
+        network as network,
+        sweeps as sweeps,
         testing as testing,
         training as training,
     )
     from secateur.analysis import RangeReport as RangeReport, analyze as analyze
     from secateur.circuits.certificate import Certificate as Certificate, verify as verify
-    from secateur.circuits.circuit import Circuit as Circuit, compile as compile, cost as cost
+    from secateur.circuits.circuit import Circuit as Circuit, compile as compile, price as price
     from secateur.estimators import (
         SecateurClassifier as SecateurClassifier,
         SecateurRegressor as SecateurRegressor,
@@ -59,8 +61,13 @@ if TYPE_CHECKING:
     from secateur.pruning.shrink import shrink as shrink
     from secateur.pruning.torch import Pruner as Pruner
     from secateur.ranges import Range as Range, Ranges as Ranges
-    from secateur.reading.torch import freeze as freeze, quantize as quantize
-    from secateur.show import plot as plot
+    from secateur.reading.onnx import read_onnx as read_onnx
+    from secateur.reading.torch import (
+        coarsen as coarsen,
+        freeze as freeze,
+        quantize as quantize,
+    )
+    from secateur.show import plot as plot, report as report
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
 
 # Public name → the module that defines it, imported when the name is first
@@ -90,16 +97,18 @@ _HOME = {
     "SecateurRegressor": "estimators",
     "Structured": "pruning",
     "analyze": "analysis",
+    "coarsen": "reading.torch",
     "compile": "circuits.circuit",
-    "cost": "circuits.circuit",
     "explain": "narrowing",
     "freeze": "reading.torch",
     "grid": "sweeps",
     "hookimpl": "pruning.plugins",
     "load": "network.storage",
     "narrow": "narrowing",
+    "price": "circuits.circuit",
     "prune": "pruning.prune",
     "quantize": "reading.torch",
+    "read_onnx": "reading.onnx",
     "saliencies": "pruning.plugins",
     "save": "network.storage",
     "shrink": "pruning.shrink",
@@ -116,13 +125,23 @@ _MODULES = {
     "deployment": "deployment",
     "errors": "errors",
     "estimators": "estimators",
+    "network": "network",
     "plot": "show.plot",
+    "report": "show.report",
+    "sweeps": "sweeps",
     "testing": "testing",
     "training": "training",
 }
 
 
+__version__: str
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("secateur")
     home = _HOME.get(name) or _MODULES.get(name)
     if home is None:
         raise AttributeError(f"module 'secateur' has no attribute {name!r}")
@@ -136,4 +155,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOME, *_MODULES])
+    return sorted([*_HOME, *_MODULES, "__version__"])

@@ -7,11 +7,12 @@ methods. Everything else of the lowering is written once, for graphs of any of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
+from secateur.backends.estimates import Lookups
 from secateur.errors import ArgumentError, BackendError
 from secateur.network import Integers, Shape
 
@@ -136,14 +137,42 @@ class Backend(Protocol):
     def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
         """Trace a convolution of `x` [1, channels, height, width]."""
 
-    def round_bits(self, x: Any, bits: int, width: int) -> Any:
-        """Return `x`, of `width` bits, with its lowest `bits` dropped, or `x` itself.
+    @property
+    def approximate(self) -> bool:
+        """Whether it may drop bits about: for less, but a value near a step may go astray."""
 
-        Whatever is cheaper: the table that follows drops them in any case.
+    def approximating(self) -> Backend:
+        """Return the backend that may drop bits about.
+
+        Raises:
+            BackendError: it knows no such thing.
         """
 
-    def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
-        """Trace `function`; `sample` holds a valid value for every parameter, in order."""
+    def drop_bits(self, x: Any, bits: int, approximately: bool) -> Any:
+        """Return `x` with its lowest `bits` dropped, ⌊x / 2^bits⌋ · 2^bits."""
+
+    def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
+        """Return about the complexity of a circuit, without compiling it.
+
+        Args:
+            lookups: those of every accumulator, in the order of the data.
+            output_bits: width of what is decrypted.
+            p_error: that one lookup goes wrong.
+        """
+
+    def trace(
+        self,
+        function: Callable[..., Any],
+        sample: Mapping[str, Integers],
+        clear: Collection[str] = (),
+    ) -> Tracing:
+        """Trace `function`; `sample` holds a valid value for every parameter, in order.
+
+        The parameters named in `clear` are not encrypted.
+        """
+
+    def least_bits(self, operation: str) -> int:
+        """Return the width below which the backend's own lowering of an operation fails."""
 
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
@@ -152,6 +181,9 @@ class Backend(Protocol):
 
         `options` are those of the backend's `Configuration`, as they are or as JSON values.
 
+        Under "configuration" they may hold such an object, which the others overwrite, and
+        under "artifacts" the backend's object that takes what is compiled.
+
         Raises:
             ArgumentError: an option that the backend has not.
             BackendError: the backend refuses; no parameters are wide enough, for example.
@@ -159,6 +191,9 @@ class Backend(Protocol):
 
     def simulate(self, circuit: BackendCircuit, x: Integers) -> Any:
         """Return what the circuit decrypts to for one sample, computed in the clear."""
+
+    def emulator(self, circuit: BackendCircuit) -> Callable[..., Any]:
+        """Return the function from arguments to what the circuit decrypts to; see `emulation`."""
 
     def lookups(self, graph: Any, circuit: BackendCircuit) -> int:
         """Return how many table lookups one run of the circuit of `graph` makes."""
@@ -195,10 +230,11 @@ def configured(make: Callable[..., Any], name: str, options: Mapping[str, Any], 
         ) from error
 
 
-def refusal(name: str, error: RuntimeError) -> BackendError:
+def refusal(name: str, error: Exception) -> BackendError:
     """Return the error of our own tree for one that a backend raised while compiling."""
+    reason = str(error) or f"it raised {type(error).__name__}"
     return BackendError(
-        f"{name} compiled nothing, because: {error}",
+        f"{name} compiled nothing, because: {reason}",
         backend=name,
-        reason=str(error),
+        reason=reason,
     )

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from secateur.circuits.rules import Step, is_constant, values_of
 from secateur.errors import AccumulatorOverflowError
-from secateur.network.tables import Integers
+from secateur.network import Integers
 from secateur.ranges import Ranges
 
 #: Coefficients that one value may have, all of its elements together; more make it an atom.

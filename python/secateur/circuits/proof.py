@@ -49,11 +49,16 @@ _MODULAR = {
 }
 
 
+#: Of truth values alone NumPy computes these as truth values, too.
+_COUNTING = {"add", "dot", "matmul"}
+
+
 def prove(
     graph: Any,
     inputs: Mapping[str, Ranges],
     joined: Collection[Any] = (),
     tighten: Tighten = lambda step, ranges: ranges,
+    truths: Collection[Any] = (),
 ) -> Proof:
     """Return node → range for every node of a backend's traced graph.
 
@@ -63,6 +68,7 @@ def prove(
         joined: nodes of shape [channels, ...] whose elements of one channel are to share one
             range, their hull, as `secateur.analyze` has it.
         tighten: what else is known of ranges; called for every operation, in order.
+        truths: the nodes that NumPy computes as truth values.
 
     Returns:
         Node → low and high, int64 of the node's shape.
@@ -78,11 +84,52 @@ def prove(
         elif is_constant(node):
             ranges = _constant(node)
         else:
-            step = Step(node, graph.ordered_preds_of, proved)
+            step = Step(node, graph.ordered_preds_of, proved, truths)
             _check_integers(step)
             ranges = tighten(step, range_of(step))
         proved[node] = _join(ranges) if node in joined else ranges
     return proved
+
+
+def truth_values(graph: Any, sample: Mapping[str, Any]) -> set[Any]:
+    """Return the nodes that NumPy computes as truth values; in a circuit they are 0 and 1.
+
+    Args:
+        graph: the graph, univariate subgraphs fused.
+        sample: parameter name → some value in range.
+
+    Raises:
+        UnprovableError: NumPy makes something else of truth values than the circuit does.
+    """
+    truths: set[Any] = set()
+    values: dict[Any, Any] = {}
+    for node in nx.topological_sort(graph.graph):
+        if node.operation.value == "input":
+            values[node] = sample[node.properties["name"]]
+            continue
+        step = Step(node, graph.ordered_preds_of, {}, truths)
+        preds = step.preds
+        if preds and truths.issuperset(preds) and step_is(node, _COUNTING):
+            raise step.refuse(
+                "combines truth values alone, of which NumPy makes a truth value and the circuit "
+                "a number; multiply one of them by 1 to count"
+            )
+        try:
+            with np.errstate(all="ignore"):
+                value = node(*map(step.typed, (np.array(values[p]) for p in preds), preds))
+        except TypeError as error:
+            raise step.refuse(f"is not defined for truth values ({error})") from error
+        except Exception:  # what is wrong with it, the proof finds out
+            value = np.zeros(node.output.shape, dtype=np.int64)
+        values[node] = value
+        if np.asarray(value).dtype == np.bool_:
+            truths.add(node)
+    return truths
+
+
+def step_is(node: Any, names: Collection[str]) -> bool:
+    """Say whether a node is one of the operations called `names`."""
+    return node.operation.value == "generic" and node.properties["name"] in names
 
 
 def _constant(node: Any) -> Ranges:
@@ -128,6 +175,9 @@ def declare(graph: Any, proof: Proof) -> dict[Any, tuple[int, int]]:
             low = min(low, -1)
         elif node not in outputs and _only_adds(graph, node):
             low, high = min(max(low, -1), 0), 0
+        elif half := _half_of_rounding(graph, node):
+            # Rounding adds its half before anything else, modulo the same power of two.
+            low, high = low + half, high + half
         declared[node] = (low, high)
     return declared
 
@@ -137,6 +187,16 @@ def _only_adds(graph: Any, node: Any) -> bool:
     return _is_modular(graph, node) and all(
         _is_modular(graph, reader) for reader in graph.graph.successors(node)
     )
+
+
+def _half_of_rounding(graph: Any, node: Any) -> int:
+    """Return half the step of the approximate rounding that alone reads `node`, or 0."""
+    readers = list(graph.graph.successors(node))
+    if len(readers) != 1 or readers[0].properties.get("name") != "round_bit_pattern":
+        return 0
+    options = readers[0].properties["kwargs"]
+    approximate = str(options["exactness"]).endswith("APPROXIMATE")
+    return 1 << options["lsbs_to_remove"] - 1 if approximate and _is_modular(graph, node) else 0
 
 
 def _is_modular(graph: Any, node: Any) -> bool:

@@ -9,7 +9,7 @@ its input's range, and nothing is assumed of it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from secateur import bounds
 from secateur.backends import WIDTH_LIMIT
 from secateur.errors import AccumulatorOverflowError, UnprovableError, WidthError
-from secateur.network.tables import Integers
+from secateur.network import Integers
 from secateur.ranges import Ranges, int64
 
 
@@ -33,11 +33,13 @@ class Step:
         node: the backend's node, neither input nor constant.
         preds_of: node ↦ the nodes that it reads, in order.
         proved: node → range, low and high int64 of the node's shape, of all earlier nodes.
+        truths: the nodes that NumPy computes as truth values, 0 and 1 in a circuit.
     """
 
     node: Any
     preds_of: Callable[[Any], list[Any]]
     proved: Mapping[Any, Ranges]
+    truths: Collection[Any] = ()
 
     @property
     def preds(self) -> list[Any]:
@@ -65,7 +67,7 @@ class Step:
         """Return the operation's value for these operands, computed by the backend's node."""
         # Of single numbers NumPy warns where arrays wrap; a value that is asked for fits.
         with np.errstate(all="ignore"):
-            value = np.asarray(self.node(*operands))
+            value = np.asarray(self.node(*map(self.typed, operands, self.preds)))
         if value.dtype.kind == "b":
             return value.astype(np.int64)
         if value.dtype.kind not in "iu":
@@ -74,6 +76,12 @@ class Step:
                 "make them with .astype(np.int64)"
             )
         return int64(value, self.name)
+
+    def typed(self, value: Any, pred: Any) -> Any:
+        """Return an operand as NumPy has it: `~(x < y)` is no `~1`. A table's key is an integer."""
+        if pred not in self.truths:
+            return value
+        return np.asarray(value).astype(np.int64 if self.name == "tlu" else np.bool_)
 
     def refuse(self, why: str) -> UnprovableError:
         """An error that names the operation and its line in the user's source."""
@@ -151,7 +159,8 @@ def _subtract(step: Step) -> Ranges:
 
 def _add(step: Step) -> Ranges:
     a, b = step.operands
-    return _maximum(step) or a + b
+    maximum = _maximum(step)
+    return a + b if maximum is None else maximum
 
 
 def _maximum(step: Step) -> Ranges | None:

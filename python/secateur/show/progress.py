@@ -24,6 +24,11 @@ class Tell(Protocol):
         """Show that `done` of `total` are done; None leaves the total as it was."""
 
 
+def on_terminal() -> bool:
+    """Return whether stderr is a terminal, where progress may be drawn."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 @contextmanager
 def progress(what: str, total: int | None = None, *, shown: bool = True) -> Iterator[Tell]:
     """Yield what to tell the progress of `what`, which is drawn as a bar.
@@ -54,8 +59,7 @@ def track(what: str, items: Collection[Item]) -> Iterator[Item]:
 
 @contextmanager
 def _line(what: str, total: int | None, shown: bool, counted: bool) -> Iterator[Tell]:
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    display = _display(counted) if shown and terminal else None
+    display = _display(counted) if shown and on_terminal() else None
     if display is None or not _TERMINAL.acquire(blocking=False):
         yield _silent
         return

@@ -12,7 +12,7 @@ import numpy as np
 
 from secateur.errors import ResultError
 from secateur.sweeps.points import Point, plain
-from secateur.sweeps.records import Failure, Outcome, Value
+from secateur.sweeps.records import VALUES, Failure, Outcome, Value
 
 Evaluate = Callable[[Any], Mapping[str, Any]]
 
@@ -67,7 +67,7 @@ def _values(result: Any, point: Point) -> dict[str, Value]:
     for name, value in result.items():
         if isinstance(value, np.generic):
             value = value.item()
-        if not isinstance(name, str) or not isinstance(value, float | int | str | None):
+        if not isinstance(name, str) or not isinstance(value, VALUES):
             raise ResultError(
                 f"evaluate gave {name!r}: {value!r} ({type(value).__name__}) for point "
                 f"{point!r}; names are strings, values numbers or strings: take "

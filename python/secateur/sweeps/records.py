@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from secateur.sweeps.points import Plain
 
+_encode, _decode = json.JSONEncoder().encode, json.JSONDecoder().decode
+
 #: What an evaluate function may give for each name.
 Value = float | int | str | bool | None
+VALUES = (float, int, str, type(None))
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Record:
             fields["values"] = dict(self.values)
         else:
             fields["failure"] = vars(failure)
-        return json.dumps(fields)
+        return _encode(fields)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Record:
@@ -81,7 +84,7 @@ class Record:
         Raises:
             ValueError, TypeError, LookupError, RecursionError: `line` is no record.
         """
-        fields = json.loads(line)
+        fields = _decode(line if isinstance(line, str) else line.decode())
         failure = fields.get("failure")
         values = fields["values"] if failure is None else {}
         index, wall_s = fields["index"], fields["wall_s"]
@@ -92,7 +95,7 @@ class Record:
             and isinstance(key, str)
             and all(isinstance(found, dict) for found in (point, made_by, values))
             and all(isinstance(name, str) for name in made_by.values())
-            and all(isinstance(value, Value) for value in values.values())
+            and all(isinstance(value, VALUES) for value in values.values())
             and (failure is None or all(isinstance(part, str) for part in failure.values()))
         ):
             raise TypeError("a field holds no value of its kind")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from secateur.show.progress import progress
+from secateur.show.progress import on_terminal, progress
 from secateur.sweeps.events import Event
 
 Tell = Callable[[Event], None]
@@ -15,8 +15,8 @@ Tell = Callable[[Event], None]
 @contextmanager
 def watch(on_event: Tell | None) -> Iterator[Tell]:
     """Yield what to tell events: `on_event`, or a progress bar on a terminal."""
-    if on_event is not None:
-        yield on_event
+    if on_event is not None or not on_terminal():
+        yield on_event or _silent
         return
     best, start = Best(), perf_counter()
     with progress("sweep") as tell:
@@ -27,6 +27,10 @@ def watch(on_event: Tell | None) -> Iterator[Tell]:
             tell(event.settled, event.total, note)
 
         yield show
+
+
+def _silent(event: Event) -> None:
+    pass
 
 
 class Best:

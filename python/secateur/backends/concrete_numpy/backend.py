@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
@@ -12,9 +12,9 @@ import concrete.numpy as cnp
 import concrete.onnx as connx
 import numpy as np
 from concrete.numpy.extensions.tag import tag_context
-from concrete.numpy.mlir.graph_converter import GraphConverter
 
 from secateur.backends.backend import (
+    Backend,
     BackendCircuit,
     BackendClient,
     BackendServer,
@@ -23,8 +23,22 @@ from secateur.backends.backend import (
     Tracing,
     refusal,
 )
-from secateur.backends.concrete_numpy import ends
+from secateur.backends.concrete_numpy import ends, prices
+from secateur.backends.concrete_numpy.emulation import emulator
+from secateur.backends.estimates import Lookups
+from secateur.errors import BackendError
 from secateur.network import Integers
+
+#: Operations of encrypted values that it computes by halves of the circuit's width.
+_HALVED = {
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "equal",
+    "left_shift",
+    "not_equal",
+    "right_shift",
+}
 
 _ENCRYPTED_COMPARISONS = {"greater", "greater_equal", "less", "less_equal"}
 
@@ -42,41 +56,68 @@ class ConcreteNumpy:
     def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
         return connx.conv(x, weight, bias, **options)
 
-    def round_bits(self, x: Any, bits: int, width: int) -> Any:
-        # Dropping bits is one more lookup at full width; the table drops them for free.
+    approximate: bool = False
+
+    def approximating(self) -> Backend:
+        raise BackendError(
+            "concrete-numpy rounds exactly or not at all; concrete-python, on Python 3.11 and "
+            "later, can round approximately",
+            backend=self.name,
+            reason="no approximate rounding",
+        )
+
+    def drop_bits(self, x: Any, bits: int, approximately: bool) -> Any:
+        # One more lookup at full width; the table drops them for free.
         return x
 
-    def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
+    def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
+        return prices.estimate(lookups, output_bits, p_error)
+
+    def trace(
+        self,
+        function: Callable[..., Any],
+        sample: Mapping[str, Integers],
+        clear: Collection[str] = (),
+    ) -> Tracing:
         # The package sets this up for the one thread that imported it; dask's workers trace
         # in others.
         vars(tag_context).setdefault("stack", [])
-        compiler = cnp.Compiler(function, dict.fromkeys(sample, "encrypted"))
+        compiler = cnp.Compiler(
+            function, {name: "clear" if name in clear else "encrypted" for name in sample}
+        )
         values = tuple(sample.values())
         options = cnp.Configuration(dump_artifacts_on_unexpected_failures=False)
         return Tracing(
             compiler.trace([values if len(values) > 1 else values[0]], options), compiler
         )
 
+    def least_bits(self, operation: str) -> int:
+        return 2 if operation in _HALVED else 0
+
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
     ) -> BackendCircuit:
         # NumPy integers, or the library takes the bounds for those of floats.
-        tracing.graph.update_with_bounds(
-            {
-                node: {"min": np.int64(low), "max": np.int64(high)}
-                for node, (low, high) in declared.items()
-            }
-        )
-        configuration = ends.configuration(options)
+        bounds = {
+            node: {"min": np.int64(low), "max": np.int64(high)}
+            for node, (low, high) in declared.items()
+        }
+        # Its compiler asks the graph to measure the bounds, and shows what it makes of them.
+        tracing.graph.measure_bounds = lambda inputset: bounds
+        given = dict(options)
+        artifacts = given.pop("artifacts", None)
+        configuration = ends.configuration(given)
         try:
-            mlir = GraphConverter.convert(tracing.graph)
-            circuit: BackendCircuit = cnp.Circuit(tracing.graph, mlir, configuration)
-        except RuntimeError as error:
+            circuit: BackendCircuit = tracing.compiler.compile(None, configuration, artifacts)
+        except Exception as error:
             raise refusal(self.name, error) from error
         return circuit
 
     def simulate(self, circuit: BackendCircuit, x: Integers) -> Any:
         return circuit.simulate(x)
+
+    def emulator(self, circuit: BackendCircuit) -> Callable[..., Any]:
+        return emulator(circuit)
 
     def lookups(self, graph: Any, circuit: BackendCircuit) -> int:
         looked_up = (n for n in graph.graph.nodes if n.converted_to_table_lookup)

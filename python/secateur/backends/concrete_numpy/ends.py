@@ -22,8 +22,12 @@ _OPTIONS = (
 
 
 def configuration(options: Mapping[str, Any]) -> cnp.Configuration:
-    """Return the backend's configuration."""
-    return configured(cnp.Configuration, "concrete-numpy", options)
+    """Return the backend's configuration, that of "configuration" overwritten, if there is one."""
+    given = dict(options)
+    base = given.pop("configuration", None) or cnp.Configuration(
+        dump_artifacts_on_unexpected_failures=False
+    )
+    return configured(base.fork, "concrete-numpy", given)
 
 
 def export(circuit: Any) -> Exported:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import networkx as nx
 import numpy as np
@@ -15,6 +16,7 @@ from concrete.fhe.extensions.tag import tag_context
 from concrete.fhe.representation import GraphProcessor
 
 from secateur.backends.backend import (
+    Backend,
     BackendCircuit,
     BackendClient,
     BackendServer,
@@ -23,12 +25,10 @@ from secateur.backends.backend import (
     Tracing,
     refusal,
 )
-from secateur.backends.concrete_python import ends
+from secateur.backends.concrete_python import ends, prices
+from secateur.backends.concrete_python.emulation import emulator
+from secateur.backends.estimates import Lookups
 from secateur.network import Integers
-
-#: Width from which rounding, a lookup per bit and then a smaller one, beats one lookup. By the
-#: optimizer's own complexity: 1.3 times dearer at 5 bits, 2 of them rounded off, 0.7 at 6.
-_ROUNDING_PAYS = 6
 
 #: Operations that give their elements on with the type that they have.
 _MOVING = {"broadcast_to", "copy", "expand_dims", "index_static", "reshape", "squeeze", "transpose"}
@@ -71,19 +71,26 @@ def _signed_alike(
 
 
 class _Encode(GraphProcessor):  # type: ignore[misc]
-    """Give every clear constant the type that holds it, after widths are assigned."""
+    """Give every clear constant the type that holds it, after widths are assigned.
+
+    Two bits at least: the compiler takes the only negative integer of one bit for 1.
+    """
 
     def apply(self, graph: Any) -> None:
         for node in graph.graph.nodes:
             if node.operation.value == "constant":
-                node.output.dtype = Integer.that_can_represent(node(), force_signed=True)
+                dtype = Integer.that_can_represent(node(), force_signed=True)
+                dtype.bit_width = max(dtype.bit_width, 2)
+                node.output.dtype = dtype
 
 
+@dataclass(frozen=True)
 class ConcretePython:
     """The backend for Python 3.11 and 3.12."""
 
-    name: str = "concrete-python"
-    namespace: ModuleType = fhe
+    approximate: bool = False
+    name: ClassVar[str] = "concrete-python"
+    namespace: ClassVar[ModuleType] = fhe
 
     @property
     def version(self) -> str:
@@ -92,36 +99,61 @@ class ConcretePython:
     def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
         return fhe.conv(x, weight, bias, **options)
 
-    def round_bits(self, x: Any, bits: int, width: int) -> Any:
-        return fhe.truncate_bit_pattern(x, bits) if bits < width >= _ROUNDING_PAYS else x
+    def approximating(self) -> Backend:
+        return ConcretePython(approximate=True)
 
-    def trace(self, function: Callable[..., Any], sample: Mapping[str, Integers]) -> Tracing:
+    def drop_bits(self, x: Any, bits: int, approximately: bool) -> Any:
+        if not approximately:
+            return fhe.truncate_bit_pattern(x, bits)
+        # It rounds to the nearest, by adding this half again.
+        half = 1 << bits - 1
+        return fhe.round_bit_pattern(x - half, bits, exactness=fhe.Exactness.APPROXIMATE)
+
+    def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
+        return prices.estimate(lookups, output_bits, p_error, self.approximate)
+
+    def trace(
+        self,
+        function: Callable[..., Any],
+        sample: Mapping[str, Integers],
+        clear: Collection[str] = (),
+    ) -> Tracing:
         # The package sets this up for the one thread that imported it; dask's workers trace
         # in others.
         vars(tag_context).setdefault("stack", [])
-        compiler = fhe.Compiler(function, dict.fromkeys(sample, "encrypted"))
+        compiler = fhe.Compiler(
+            function, {name: "clear" if name in clear else "encrypted" for name in sample}
+        )
         values = tuple(sample.values())
         options = fhe.Configuration(dump_artifacts_on_unexpected_failures=False)
         return Tracing(compiler.trace([values], options), compiler)
 
+    def least_bits(self, operation: str) -> int:
+        return 0
+
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
     ) -> BackendCircuit:
+        given = dict(options)
+        artifacts = given.pop("artifacts", None)
+        theirs = given.get("configuration") or fhe.Configuration()
         configuration = ends.configuration(
-            options,
-            dump_artifacts_on_unexpected_failures=False,
-            additional_pre_processors=[_Declare(declared)],
-            additional_post_processors=[_Encode()],
+            given,
+            additional_pre_processors=[_Declare(declared), *theirs.additional_pre_processors],
+            additional_post_processors=[_Encode(), *theirs.additional_post_processors],
         )
         try:
-            circuit: BackendCircuit = tracing.compiler.compile([], configuration)
-        except RuntimeError as error:
+            circuit: BackendCircuit = tracing.compiler.compile([], configuration, artifacts)
+        except Exception as error:
             raise refusal(self.name, error) from error
         return circuit
 
     def simulate(self, circuit: Any, x: Integers) -> Any:
         circuit.enable_fhe_simulation()
         return circuit.simulate(x)
+
+    def emulator(self, circuit: BackendCircuit) -> Callable[..., Any]:
+        return emulator(circuit)
 
     def lookups(self, graph: Any, circuit: Any) -> int:
         return int(circuit.programmable_bootstrap_count)

@@ -29,8 +29,13 @@ def emulator(circuit: Any) -> Callable[..., Values | tuple[Values, ...]]:
 
     def decode(numbers: Values, kind: Kind) -> Values:
         messages = ring.message(numbers, kind.bits)
-        # The client counts the padding bit: a value too wide for its type may come out whole.
-        return centred(messages, ring.modulus(kind.bits)) if kind.signed else messages
+        if not kind.signed:
+            return messages
+        values = centred(messages, ring.modulus(kind.bits))
+        if moduli is not None:
+            return values
+        # The client takes the padding bit for a sign, and then the sign bit where there is none.
+        return np.where(values < 1 << (kind.bits - 1), values, values - (1 << kind.bits))
 
     def emulate(*arguments: Any) -> Values | tuple[Values, ...]:
         numbers = program(*map(encode, arguments, program.inputs))

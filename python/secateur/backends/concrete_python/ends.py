@@ -31,10 +31,19 @@ _OPTIONS = (
 
 
 def configuration(options: Mapping[str, Any], **more: Any) -> fhe.Configuration:
-    """Return the backend's configuration; what JSON cannot hold may come as its JSON value."""
+    """Return the backend's configuration, that of "configuration" overwritten, if there is one.
 
-    def make(security_level: int = SecurityLevel.SECURITY_128_BITS, **given: Any) -> Any:
-        return fhe.Configuration(security_level=SecurityLevel(security_level), **given)
+    What JSON cannot hold may come as its JSON value.
+    """
+    options = dict(options)
+    base = options.pop("configuration", None) or fhe.Configuration(
+        dump_artifacts_on_unexpected_failures=False
+    )
+
+    def make(**given: Any) -> Any:
+        if "security_level" in given:
+            given["security_level"] = SecurityLevel(given["security_level"])
+        return base.fork(**given)
 
     return configured(make, "concrete-python", options, **more)
 

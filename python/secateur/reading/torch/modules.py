@@ -13,10 +13,11 @@ from brevitas.nn.quant_layer import QuantInputOutputLayer, QuantNonLinearActLaye
 from torch import nn
 
 from secateur.errors import UnsupportedModuleError
-from secateur.network import Shape
-from secateur.network.tables import Activation
+from secateur.network import Activation, Shape
+from secateur.reading.torch.coarse import Coarse
 from secateur.reading.torch.parts import (
     Apply,
+    Coarsen,
     Normalize,
     Part,
     PoolMax,
@@ -183,6 +184,7 @@ def _adaptive_max(name: str, module: nn.Module, sources: list[Shape]) -> tuple[P
 #: Module type → what it does; a subclass counts as its base.
 _MODULES: Mapping[type[nn.Module], _MakeParts] = {
     **dict.fromkeys(WEIGHTED, _weigh),
+    Coarse: lambda name, module, sources: (Coarsen(module),),
     **dict.fromkeys(
         (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
         lambda name, module, sources: (Normalize(module),),

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from secateur.network import Shape
-from secateur.network.tables import Activation, Floats
+from secateur.network import Activation, Floats, Shape
 
 
 @dataclass(frozen=True)
@@ -19,6 +18,13 @@ class Take:
 @dataclass(frozen=True)
 class Weigh:
     """A layer with weights: Linear or Conv, plain or Brevitas."""
+
+    module: nn.Module
+
+
+@dataclass(frozen=True)
+class Coarsen:
+    """The loss of the low bits of the accumulator that comes."""
 
     module: nn.Module
 
@@ -113,6 +119,7 @@ class Give:
 Part = (
     Take
     | Weigh
+    | Coarsen
     | Normalize
     | Rescale
     | Apply

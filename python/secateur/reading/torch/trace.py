@@ -24,7 +24,6 @@ from torch.fx.proxy import TraceError
 
 from secateur.errors import SecateurError, ShapeError, UnsupportedModuleError
 from secateur.network import Shape
-from secateur.reading.torch import fused
 from secateur.reading.torch.calls import BATCH, parts_of
 from secateur.reading.torch.in_place import without_in_place
 from secateur.reading.torch.modules import unsupported
@@ -59,6 +58,10 @@ class _Tracer(Tracer):
         return _is_leaf(m)
 
 
+#: Whose modules are read as a whole.
+_LIBRARIES = ("torch.nn.", "brevitas.", "secateur.reading.torch.")
+
+
 def _is_leaf(module: nn.Module) -> bool:
     """Whether a module computes what its library wrote, no more."""
     if isinstance(module, torch.jit._script.ScriptModule):
@@ -66,7 +69,7 @@ def _is_leaf(module: nn.Module) -> bool:
     if isinstance(module, nn.Sequential):
         return False
     forward = vars(module).get("forward", type(module).forward)
-    return str(forward.__module__).startswith(("torch.nn.", "brevitas.", fused.__name__))
+    return str(forward.__module__).startswith(_LIBRARIES)
 
 
 class _Recorder(Interpreter):

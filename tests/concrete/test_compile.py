@@ -13,7 +13,7 @@ from secateur import concrete
 from secateur.errors import BackendError, ShapeError, UnprovableError, WidthError
 from secateur.ranges import Range, Ranges
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "overflow.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "overflow.py"
 
 #: Eight bits for, eight against: random samples stay near 0, the worst case is 8.
 SIGNS = np.array([[1, -1] * 8]).T
@@ -102,9 +102,9 @@ def test_a_lookup_that_is_too_wide_is_refused_with_its_line(backend):
     def function(x):
         return np.minimum(x * 1000, 5)
 
-    with pytest.raises(WidthError, match=r"test_concrete\.py:\d+ .* takes 17 bits, 1 more"):
+    with pytest.raises(WidthError, match=r"test_compile\.py:\d+ .* takes 17 bits, 1 more"):
         concrete.compile(function, {"x": Range(0, 100)}, {"x": (2,)})
-    with pytest.raises(WidthError, match=r"test_concrete\.py:\d+ .* takes 17 bits, 1 more"):
+    with pytest.raises(WidthError, match=r"test_compile\.py:\d+ .* takes 17 bits, 1 more"):
         concrete.compile(function, {"x": Range(-1, 65)}, {"x": (2,)})
 
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_proved_is_refused_with_its_line(backend):
     def function(x):
         return backend.namespace.LookupTable([1, 2, 3])[x]
 
-    with pytest.raises(UnprovableError, match=r"'tlu' at .*test_concrete\.py:\d+"):
+    with pytest.raises(UnprovableError, match=r"'tlu' at .*test_compile\.py:\d+"):
         concrete.compile(function, {"x": Range(0, 3)}, {"x": (2,)})
 
 

@@ -1,0 +1,129 @@
+"""From a user's function to its circuit: trace, prove, repair, declare, compile."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from secateur.backends import Backend, Tracing, backend_named
+from secateur.circuits.affine import Forms
+from secateur.circuits.checks import at_line, check_widths
+from secateur.circuits.proof import declare, prove, truth_values
+from secateur.concrete.circuit import FunctionCircuit
+from secateur.concrete.parameters import Interval, Parameters, read_parameters
+from secateur.concrete.repairs import repair
+from secateur.errors import BackendError, SecateurError, UnprovableError
+
+
+def compile(
+    function: Callable[..., Any],
+    inputs: Mapping[str, Interval] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    *,
+    clear: Collection[str] = (),
+    backend: str | None = None,
+    configuration: Any = None,
+    artifacts: Any = None,
+    **options: Any,
+) -> FunctionCircuit:
+    """Return the circuit of `function`, with widths that are proved.
+
+    Args:
+        function: of encrypted values, as the backend's `Compiler` takes it, or as one of its
+            decorators made it.
+        inputs: parameter name → its range: `Range(0, 7)`, `(0, 7)` or `range(8)`; `Ranges`
+            give every element one of its own. A parameter that is left out keeps its default,
+            or has the range and shape of the backend's type that it is annotated with.
+        shapes: parameter name → its shape; a parameter that is left out is a scalar, or has
+            the shape of its `Ranges`.
+        clear: the parameters that are not encrypted.
+        backend: "concrete-numpy" or "concrete-python"; None takes what is installed.
+        configuration: the backend's own `Configuration`.
+        artifacts: the backend's own `DebugArtifacts`, which take what is compiled.
+        options: options of the `Configuration` to overwrite, p_error for example.
+
+    Returns:
+        The circuit, right for every input in range. It has all that the backend's own circuit
+        has, refuses inputs out of range, and can be emulated.
+
+    Raises:
+        UnprovableError: an operation whose range is not known, or that gives no integers;
+            names it and its line.
+        WidthError: a lookup of more bits than the backend has; names its line.
+        ShapeError: parameters, ranges and shapes that do not go together.
+        EmptyRangeError, ArgumentError: a range that holds nothing, or is none.
+        AccumulatorOverflowError: a value that 64 bits do not hold.
+        BackendError: the backend refuses for reasons of its own.
+        MissingExtraError: the backend is not installed.
+
+    Example:
+        >>> def line(x):
+        ...     return 3 * x + 1
+        >>> circuit = compile(line, {"x": Range(0, 5)})
+        >>> int(circuit.emulate(5)), circuit.output.hull().bits("unsigned")
+        (16, 5)
+    """
+    target = backend_named(backend)
+    parameters = read_parameters(function, inputs or {}, shapes or {}, clear)
+    tracing = _trace(target, parameters)
+    truths = truth_values(tracing.graph, parameters.sample)
+    proof = prove(tracing.graph, parameters.ranges, tighten=Forms().tighten, truths=truths)
+    outputs = tuple(proof[node] for _, node in sorted(tracing.graph.output_nodes.items()))
+    if len(outputs) > 1 and target.name == "concrete-numpy":
+        raise UnprovableError(
+            f"the function returns {len(outputs)} values, and concrete-numpy compiles functions "
+            "of one; concatenate them",
+            operation="return",
+            location=tracing.graph.output_nodes[0].location,
+        )
+    declared = declare(tracing.graph, repair(tracing.graph, proof, truths, target))
+    check_widths(declared, at_line)
+    settings = {"configuration": configuration, "artifacts": artifacts}
+    given = {name: value for name, value in settings.items() if value is not None}
+    compiled = target.compile(tracing, declared, {**given, **options})
+    return FunctionCircuit(
+        compiled, target, parameters.ranges, outputs if len(outputs) > 1 else outputs[0]
+    )
+
+
+def circuit(
+    inputs: Mapping[str, Interval] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    **options: Any,
+) -> Callable[[Callable[..., Any]], FunctionCircuit]:
+    """Return the decorator that compiles a function; the arguments are those of `compile`.
+
+    Example:
+        >>> @circuit({"x": range(8)})
+        ... def square(x):
+        ...     return x**2
+        >>> int(square.emulate(7))
+        49
+    """
+    return lambda function: compile(function, inputs, shapes, **options)
+
+
+def _trace(backend: Backend, parameters: Parameters) -> Tracing:
+    try:
+        return backend.trace(parameters.function, parameters.sample, parameters.clear)
+    except SecateurError:
+        raise
+    except Exception as error:
+        raise BackendError(
+            f"{backend.name} could not trace the function at {_line(error)}: {error}",
+            backend=backend.name,
+            reason=str(error),
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """The last line of the user's own source that an error passed."""
+    ours = str(Path(__file__).parents[1])
+    users = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((ours, "<")) and "site-packages" not in frame.filename
+    ]
+    return f"{users[-1].filename}:{users[-1].lineno}" if users else "an unknown line"

@@ -1,0 +1,92 @@
+"""Coarse accumulators: what a table knows that reads the upper bits of an accumulator alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from secateur.reading.torch.quantizers import (
+    activation_rounding,
+    kind_of,
+    learned_scale,
+    quantized_tensor,
+    settable_codes,
+)
+
+
+class Coarse(nn.Module):
+    """The floats of a layer, as if the accumulator had lost its lowest bits.
+
+    An accumulator v becomes the middle of its block: [k · 2^r − c, (k + 1) · 2^r − c) with r
+    dropped bits. The offset c of each channel follows the layer's bias, so that training moves
+    it; where the accumulator leaves no room for that, the first block begins at its least value,
+    so that v + c never needs more than its `accumulator_bits`. The gradient passes straight
+    through.
+
+    Args:
+        name: the layer's name, for messages.
+        layer: a Brevitas layer with weights.
+        proxy: the activation quantiser that it reads.
+        bits: how many bits are dropped.
+        accumulator_bits: span bits that the accumulator is pruned to.
+    """
+
+    def __init__(
+        self, name: str, layer: nn.Module, proxy: nn.Module, bits: int, accumulator_bits: int
+    ) -> None:
+        super().__init__()
+        # Not as modules of its own, which would have their state stored twice.
+        self._layer, self._proxy = (layer,), (proxy,)
+        self.name = name
+        with torch.no_grad():
+            self.grid = activation_rounding(name, proxy)
+        self.bits, self.accumulator_bits = bits, accumulator_bits
+
+    def forward(self, y: torch.Tensor) -> torch.Tensor:
+        """Return `y` [batch, channels, ...], each value at the middle of its block."""
+        column = (-1, *(1,) * (y.ndim - 2))
+        with torch.no_grad():
+            scale, bias, offset = (side.reshape(column) for side in self.units())
+            block = 2.0**self.bits
+            blocks = torch.floor((torch.round((y - bias) / scale) + offset) / block)
+            middle = blocks * block + (block - 1) / 2 - offset
+            coarse = middle * scale + bias
+        return y + (coarse - y).detach()
+
+    def units(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return scale and bias of the accumulators, and the whole offset c, [channels] each."""
+        layer: Any = self._layer[0]
+        codes, weight_scale = self._codes(layer)
+        bias = codes.new_zeros(len(codes)) if layer.bias is None else layer.bias.detach()
+        scale = (weight_scale.reshape(-1) * _scale(self._proxy[0])).expand_as(bias)
+        rows = codes.flatten(1)
+        low = torch.minimum(rows * self.grid.low, rows * self.grid.high).sum(1)
+        span = rows.abs().sum(1) * (self.grid.high - self.grid.low)
+        room = (2.0**self.accumulator_bits - 1 - span).clamp(min=0)
+        into_block = torch.remainder(torch.round(bias / scale) + low, 2.0**self.bits)
+        return scale, bias, torch.minimum(into_block, room) - low
+
+    def _codes(self, layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the codes of the moment, whole floats shaped like the weight, and their scales."""
+        if (codes := settable_codes(layer)) is not None:
+            scale = learned_scale(layer)
+            return (layer.weight / scale).round().clamp(*codes), scale
+        quantized = quantized_tensor(self.name, layer, self.grid)
+        return (quantized.value / quantized.scale).round(), quantized.scale
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows."""
+        return f"bits={self.bits}, accumulator_bits={self.accumulator_bits}"
+
+
+def _scale(proxy: Any) -> torch.Tensor:
+    """Return the scale of an activation quantiser, without quantising anything where it can."""
+    quantizer = proxy.fused_activation_quant_proxy.tensor_quant
+    if kind_of(getattr(quantizer, "scaling_impl", None)) == "ParameterScaling":
+        bits = quantizer.msb_clamp_bit_width_impl()
+        unused = bits.new_zeros(1)
+        scale: torch.Tensor = quantizer.scaling_impl(unused, quantizer.int_scaling_impl(bits))
+        return scale.detach()
+    return torch.as_tensor(proxy.scale()).detach()

@@ -1,0 +1,30 @@
+"""Random programs against Python: SECATEUR_FUZZ_PROGRAMS=5000 asks for that many."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from programs import program
+
+from backends import on_each_backend
+from secateur import concrete
+from secateur.errors import SecateurError
+
+PROGRAMS = int(os.environ.get("SECATEUR_FUZZ_PROGRAMS", "25"))
+
+
+@on_each_backend
+@pytest.mark.parametrize("seed", range(PROGRAMS))
+def test_no_program_is_wrong(backend, seed):
+    text, case = program(seed, modern=backend.name == "concrete-python")
+    function = case.of(backend.namespace)
+    try:
+        circuit = concrete.compile(function, case.ranges)
+    except SecateurError as error:  # anything else is a failure
+        pytest.skip(f"refused: {error}")
+    for sample in case.samples(24):
+        right = np.asarray(function(*(np.array(v) for v in sample))).astype(np.int64)
+        assert np.array_equal(circuit.emulate(*sample), right), f"{text}\n{sample}"
+        assert circuit.output.contains(right).all(), f"{text}\n{sample}"

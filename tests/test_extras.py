@@ -1,0 +1,149 @@
+"""Every extra works alone: the built wheel, in an environment that holds nothing else.
+
+The small ones run always, those that bring gigabytes with SECATEUR_EXTRAS=all.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import venv
+from pathlib import Path
+
+import pytest
+
+NETWORK = """
+    import numpy as np
+    import secateur
+    from secateur.network import Input, Linear, Network, Output
+
+    one, zero = np.ones(1), np.zeros(1)
+    network = Network(
+        Input((4,), np.array(0), np.array(3)),
+        (Linear("fc", "input", np.array([[1, -2, 3, 0], [3, 3, -1, 2]], np.int8)),),
+        Output("fc", one.astype(int), zero.astype(int), one, zero),
+    )
+"""
+
+#: Extra → what it is for. Each program ends well, or its extra is broken.
+PROGRAMS = {
+    "": """
+        from secateur.errors import MissingExtraError
+
+        assert secateur.bounds.linear(network["fc"].codes, 0, 3).high.tolist() == [12, 24]
+        assert secateur.analyze(network).accumulator_bits == 5
+        pruned = secateur.prune(network, "accumulator", bits=4)
+        assert secateur.analyze(secateur.narrow(pruned)).accumulator_bits <= 4
+        assert secateur.verify(secateur.Certificate.of(pruned), pruned).holds
+        results = secateur.sweep(secateur.grid(n=range(3)), lambda p: {"square": p["n"] ** 2})
+        assert results.best("square").point == {"n": 2}
+        assert secateur.sweep_bounds(network, [{}])["accumulator_bits"].tolist() == [5]
+        print(secateur.Ranges([0], [7]).to_json(), secateur.__version__)
+        for need in (
+            lambda: secateur.quantize,
+            lambda: secateur.save(network, "x"),
+            lambda: secateur.plot,
+            lambda: secateur.compile(network),
+            lambda: results.to_pandas(),
+        ):
+            try:
+                need()
+            except MissingExtraError as error:
+                print(error)
+            else:
+                raise AssertionError("an extra is here that should not be")
+    """,
+    "cli": """
+        import json, subprocess, sys
+
+        def run(*arguments):
+            command = [sys.executable, "-I", "-m", "secateur", *arguments]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+        np.save("codes.npy", network["fc"].codes)
+        secateur.save(network, "net.safetensors")
+        print(run("bounds", "codes.npy", "--low", "0", "--high", "3", "--per-channel"))
+        print(run("strategies"), run("bounds", "net.safetensors"))
+        run("prune", "net.safetensors", "accumulator", "pruned.safetensors", "-o", "bits=4")
+        pruned = secateur.load("pruned.safetensors")
+        secateur.Certificate.of(pruned).save("certificate.json")
+        print(run("verify", "certificate.json", "pruned.safetensors"))
+        open("square.py", "w").write("def f(p): return {'accuracy': p['n'], 'complexity': p['n']}")
+        open("sweep.toml", "w").write(
+            'evaluate = "square:f"\\njournal = "runs.jsonl"\\nprocesses = 2\\n[points]\\nn = [1, 2]'
+        )
+        assert len(json.loads(run("sweep", "sweep.toml", "--json"))) == 2
+        run("report", "runs.jsonl")
+        assert "Sweep" in open("runs.html").read() or "runs" in open("runs.html").read()
+    """,
+    "files": """
+        secateur.save(network, "net.safetensors")
+        again = secateur.load("net.safetensors")
+        assert (again["fc"].codes == network["fc"].codes).all()
+    """,
+    "plot": """
+        from secateur.sweeps import Sparsities
+
+        points = secateur.grid(strategy=["accumulator", "magnitude"], n=range(1, 4))
+        results = secateur.sweep(
+            points, lambda p: {"accuracy": 0.5 + p["n"] / 10, "complexity": 10.0 ** p["n"]}
+        )
+        for figure in (
+            secateur.plot.pareto(results),
+            secateur.plot.ranges(secateur.analyze(network)),
+            secateur.plot.profile(secateur.sweep_bounds(network, Sparsities([0, 0.5, 1]))),
+        ):
+            figure.savefig("figure.png")
+    """,
+    "sweep": """
+        from square import f
+
+        if __name__ == "__main__":
+            for _ in range(2):
+                results = secateur.sweep(
+                    secateur.grid(n=[1, 2]), f, executor=2, journal="runs.jsonl"
+                )
+            results.to_parquet("runs.parquet")
+            assert results.to_pandas()["accuracy"].tolist() == [1, 2]
+            assert len(secateur.analyze(network)["fc"].channels.to_pandas()) == 2
+    """,
+}
+HELPERS = "def f(p):\n    return {'accuracy': p['n'], 'complexity': p['n']}\n"
+SMALL = ("", "cli", "files", "plot", "sweep")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory, request):
+    """The wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps"]
+    subprocess.run([*build, "--wheel-dir", folder, request.config.rootpath], check=True)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", PROGRAMS, ids=lambda extra: extra or "bare")
+def test_it_does_alone_what_it_is_for(wheel, extra, tmp_path):
+    if extra not in SMALL and os.environ.get("SECATEUR_EXTRAS") != "all":
+        pytest.skip("gigabytes: asked for with SECATEUR_EXTRAS=all")
+    python = environment(tmp_path / "env", f"{wheel}[{extra}]" if extra else str(wheel))
+    (tmp_path / "square.py").write_text(HELPERS)
+    program = textwrap.dedent(NETWORK) + textwrap.dedent(PROGRAMS[extra])
+    (tmp_path / "program.py").write_text(program)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        [python, "program.py"], cwd=tmp_path, env=clean, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def environment(path: Path, *requirements: str) -> Path:
+    """Return the interpreter of a new environment that holds `requirements` and no more."""
+    venv.create(path, with_pip=False)
+    python = path / ("Scripts" if os.name == "nt" else "bin") / "python"
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    subprocess.run([*install, *requirements], check=True)
+    return python
