@@ -13,6 +13,7 @@ _EXTRAS = {
     "click": "cli",
     "filelock": "sweep",
     "matplotlib": "plot",
+    "networkx": "fhe",
     "pandas": "sweep",
     "pyarrow": "sweep",
     "rich": "cli",
