@@ -57,8 +57,8 @@ def test_sizes_are_those_of_what_is_sent(backend, configuration):
 
 @pytest.mark.skipif("concrete-python" not in [b.name for b in BACKENDS], reason="has no options")
 def test_compression_makes_keys_and_inputs_smaller():
-    plain = compile(example("mlp"), "concrete-python").cost
-    small = compile(example("mlp"), "concrete-python", configuration=COMPRESSED).cost
+    plain = compile(example("mlp"), "concrete-python").price
+    small = compile(example("mlp"), "concrete-python", configuration=COMPRESSED).price
     assert small.evaluation_key_bytes < plain.evaluation_key_bytes / 4
     assert small.input_bytes < plain.input_bytes / 50
     assert small.output_bytes == plain.output_bytes

@@ -53,8 +53,7 @@ def test_every_block_of_a_page_runs(request, name, tmp_path):
     assert runner.run(examples).failed == 0
     scripts = [block for block in found if ">>>" not in block]
     if scripts:
-        script = "".join([e.source for e in examples.examples] + scripts)
-        (tmp_path / "page.py").write_text(script)
+        (tmp_path / "page.py").write_text("\n".join(scripts))
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "page.py"],
             cwd=tmp_path,

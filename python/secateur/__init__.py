@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from secateur.analysis import RangeReport as RangeReport, analyze as analyze
     from secateur.circuits.certificate import Certificate as Certificate, verify as verify
-    from secateur.circuits.circuit import Circuit as Circuit, compile as compile, cost as cost
+    from secateur.circuits.circuit import Circuit as Circuit, compile as compile, price as price
     from secateur.narrowing import explain as explain, narrow as narrow
     from secateur.network import Network as Network
     from secateur.network.storage import load as load, save as save
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from secateur.pruning.shrink import shrink as shrink
     from secateur.pruning.torch import Pruner as Pruner
     from secateur.ranges import Range as Range, Ranges as Ranges
+    from secateur.reading.onnx import read_onnx as read_onnx
     from secateur.reading.torch import (
         coarsen as coarsen,
         freeze as freeze,
@@ -91,15 +92,16 @@ _HOME = {
     "analyze": "analysis",
     "coarsen": "reading.torch",
     "compile": "circuits.circuit",
-    "cost": "circuits.circuit",
     "explain": "narrowing",
     "freeze": "reading.torch",
     "grid": "sweeps",
     "hookimpl": "pruning.plugins",
     "load": "network.storage",
     "narrow": "narrowing",
+    "price": "circuits.circuit",
     "prune": "pruning.prune",
     "quantize": "reading.torch",
+    "read_onnx": "reading.onnx",
     "saliencies": "pruning.plugins",
     "save": "network.storage",
     "shrink": "pruning.shrink",

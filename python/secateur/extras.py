@@ -14,6 +14,7 @@ _EXTRAS = {
     "filelock": "sweep",
     "matplotlib": "plot",
     "networkx": "fhe",
+    "onnx": "onnx",
     "pandas": "sweep",
     "pyarrow": "sweep",
     "rich": "cli",

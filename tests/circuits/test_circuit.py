@@ -11,7 +11,7 @@ import secateur
 from backends import on_each_backend
 from networks import EXAMPLES, Builder, biases, codes, example, inputs
 from secateur.analysis import analyze
-from secateur.circuits.circuit import compile, cost
+from secateur.circuits.circuit import compile, price
 from secateur.errors import (
     ArgumentError,
     DtypeError,
@@ -22,8 +22,7 @@ from secateur.errors import (
     WidthError,
 )
 from secateur.narrowing import narrow
-from secateur.network import Input
-from secateur.network.tables import ExplicitTable
+from secateur.network import ExplicitTable, Input
 
 
 def witnesses(network, most=8):
@@ -110,7 +109,7 @@ TINY = [tiny_mlp, tiny_signed, tiny_conv, tiny_pools, tiny_residual, tiny_roundi
 def test_decrypted_equals_the_network(backend, build):
     network = build(np.random.default_rng(1))
     circuit = compile(network, backend.name)
-    assert circuit.cost.widest <= 4
+    assert circuit.price.widest <= 4
     x = np.concatenate([witnesses(network), inputs(network, limit=64)[-4:]])
     assert (circuit.encrypt_run_decrypt(x) == network(x)).all()
 
@@ -143,8 +142,8 @@ def test_a_free_offset_saves_a_bit(backend):
     b.linear(np.array([[1], [-1]], np.int8))
     network = b.network()
     circuit = compile(network, backend.name)
-    assert circuit.cost.bits["linear0"] == 6
-    assert circuit.cost.widest == 6
+    assert circuit.price.bits["linear0"] == 6
+    assert circuit.price.widest == 6
     x = np.concatenate([witnesses(network), inputs(network)])[:20]
     assert (simulated(network, backend, x) == network(x)).all()
 
@@ -155,7 +154,7 @@ def test_a_constant_wider_than_the_circuit_still_counts(backend):
     b.linear(np.array([[1, 1], [1, -1]], np.int8), np.array([90, -70]))
     network = b.network()
     circuit = compile(network, backend.name)
-    assert circuit.cost.widest <= 3
+    assert circuit.price.widest <= 3
     x = inputs(network)
     assert (simulated(network, backend, x) == network(x)).all()
 
@@ -215,24 +214,24 @@ def test_batches_samples_and_nothing(backend):
 
 
 @on_each_backend
-def test_cost_is_known_before_any_key(backend):
+def test_the_price_is_known_before_any_key(backend):
     network = example("mlp")
     circuit = compile(network, backend.name)
-    price = cost(network, backend.name)
-    assert price == circuit.cost
-    assert price.lookups == 5
-    assert price.bits["lookup1"] <= price.widest == price.bits["linear0"] == 5
-    assert price.complexity > 0
-    assert price.evaluation_key_bytes > price.secret_key_bytes > 0
-    assert price.input_bytes > price.output_bytes > 0
+    found = price(network, backend.name)
+    assert found == circuit.price
+    assert found.lookups == 5
+    assert found.bits["lookup1"] <= found.widest == found.bits["linear0"] == 5
+    assert found.complexity > 0
+    assert found.evaluation_key_bytes > found.secret_key_bytes > 0
+    assert found.input_bytes > found.output_bytes > 0
     assert not circuit.timings.keys() & {"keygen", "encrypt", "run"}
 
 
 @on_each_backend
 def test_more_bits_cost_more(backend):
     narrow, wide = (
-        cost(example("mlp"), backend.name),
-        cost(EXAMPLES["mlp"](np.random.default_rng(0), magnitude=7), backend.name),
+        price(example("mlp"), backend.name),
+        price(EXAMPLES["mlp"](np.random.default_rng(0), magnitude=7), backend.name),
     )
     assert wide.widest > narrow.widest
     assert wide.complexity > narrow.complexity
@@ -247,11 +246,11 @@ def test_probabilities_of_error_reach_the_backend(backend):
     assert loose.compiled.p_error > strict.compiled.p_error
     assert strict.compiled.p_error <= 1e-9
     assert overall.compiled.global_p_error <= 1e-9
-    assert loose.cost.complexity < strict.cost.complexity
+    assert loose.price.complexity < strict.price.complexity
 
 
 @on_each_backend
-def test_str_shows_ranges_widths_and_cost(backend):
+def test_str_shows_ranges_widths_and_price(backend):
     text = str(compile(example("mlp"), backend.name))
     assert text.startswith(f"circuit of {backend.name} ")
     lines = [line.split() for line in text.splitlines()]

@@ -16,6 +16,7 @@ with needed_for("the command line"):
 from secateur.cli.bounds import bounds
 from secateur.cli.networks import compile, prune, verify
 from secateur.cli.output import Group
+from secateur.cli.reading import read
 from secateur.cli.strategies import strategies
 from secateur.cli.sweeps import report, sweep
 
@@ -26,5 +27,5 @@ def main() -> None:
     """Prune networks until the worst case provably fits an encrypted accumulator."""
 
 
-for command in (strategies, bounds, prune, compile, verify, sweep, report):
+for command in (read, strategies, bounds, prune, compile, verify, sweep, report):
     main.add_command(command)

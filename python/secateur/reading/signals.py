@@ -35,10 +35,11 @@ from secateur.network import (
     Quantize,
     Reshape,
     Shape,
+    Step,
     SumPool,
     Transpose,
 )
-from secateur.network.tables import Step
+from secateur.ranges import Range
 
 INPUT = "input"
 
@@ -90,29 +91,36 @@ class Signal:
     Args:
         source: name of the node that holds the integers; it has the tensor's shape.
         steps: what makes the floats of them, in order.
-        grid: where the floats are codes times one scale, that grid.
+        range: where the integers are codes and no accumulators, the range of the codes.
         label: name of the last activation, for the table that it will be part of.
         raw: whether it is the input before its quantiser, steps being of its floats.
     """
 
     source: str
     steps: tuple[Scaling | Activation | Quantize, ...]
-    grid: Quantize | None = None
+    range: Range | None = None
     label: str | None = None
     raw: bool = False
 
     def then(self, step: Scaling | Activation | Quantize, label: str | None = None) -> Signal:
         """Return the signal with `step` after the others; scalings become one."""
-        steps = (*self.steps, step)
-        last = self.steps[-1] if self.steps else None
-        if isinstance(last, Scaling) and isinstance(step, Scaling):
-            offset = last.offset * step.factor + step.offset
-            steps = (*self.steps[:-1], Scaling(last.factor * step.factor, offset))
-        return Signal(self.source, steps, None, label or self.label, self.raw)
+        return replace(self, steps=(*self.steps, step), label=label or self.label)
 
     def scaled(self, factor: ArrayLike, offset: ArrayLike = 0.0) -> Signal:
         """Return the signal times `factor` plus `offset`; see `Scaling`."""
-        return self.then(Scaling(np.asarray(factor, float), np.asarray(offset, float)))
+        return self._rescaled(lambda v: v * np.asarray(factor, float), offset)
+
+    def divided(self, divisor: ArrayLike) -> Signal:
+        """Return the signal over `divisor`, which differs from `scaled` by its rounding alone."""
+        return self._rescaled(lambda v: v / np.asarray(divisor, float), 0.0)
+
+    def _rescaled(self, change: Callable[[Floats], Floats], offset: ArrayLike) -> Signal:
+        """Return the signal changed and shifted; scalings in a row become one."""
+        last = self.steps[-1] if self.steps else None
+        if not isinstance(last, Scaling):
+            return self.then(Scaling(change(np.array(1.0)), np.asarray(offset, float)))
+        joined = Scaling(change(last.factor), change(last.offset) + np.asarray(offset, float))
+        return replace(self, steps=(*self.steps[:-1], joined))
 
     @property
     def scaling(self) -> Scaling | None:
@@ -120,6 +128,19 @@ class Signal:
         if len(self.steps) == 1 and isinstance(self.steps[0], Scaling):
             return self.steps[0]
         return None
+
+    @property
+    def grid(self) -> Quantize | None:
+        """Where the floats are codes times one positive scale, their grid."""
+        scaling = self.scaling
+        if scaling is None or self.range is None or scaling.factor.ndim or scaling.offset.any():
+            return None
+        scale = float(scaling.factor)
+        return Quantize(scale, self.range.low, self.range.high) if scale > 0 else None
+
+    def integers(self) -> Signal:
+        """Return the signal of its integers themselves."""
+        return Signal(self.source, (), self.range, self.label, self.raw).scaled(1.0)
 
     def moved(self, source: str, move: Callable[[Floats], Floats]) -> Signal:
         """Return the signal of the same floats elsewhere: at `source`, where `move` moves them."""
@@ -129,7 +150,7 @@ class Signal:
 
 def codes(source: str, grid: Quantize) -> Signal:
     """Return the signal of codes at `source`, which stand for `grid.scale` each."""
-    return Signal(source, (Scaling(np.array(grid.scale), np.array(0.0)),), grid)
+    return Signal(source, (), Range(grid.low, grid.high)).scaled(grid.scale)
 
 
 class Assembly:
@@ -141,11 +162,18 @@ class Assembly:
     Args:
         refuse: makes the error that refuses a layer: name, problem ↦ error.
         advice: how a model of this kind gets a quantiser, for messages.
+        input_advice: the same for its input.
     """
 
-    def __init__(self, refuse: Callable[[str, str], SecateurError], advice: str) -> None:
+    def __init__(
+        self,
+        refuse: Callable[[str, str], SecateurError],
+        advice: str,
+        input_advice: str | None = None,
+    ) -> None:
         self.refuse = refuse
         self.advice = advice
+        self.input_advice = input_advice or advice
         self.input: Input | None = None
         self.output: Output | None = None
         self.operations: dict[str, Operation] = {}
@@ -154,7 +182,7 @@ class Assembly:
     def network(self) -> Network:
         """Return the network of the operations that its output depends on."""
         if self.input is None or self.output is None:
-            raise self.refuse(INPUT, f"the model does not quantise its input; {self.advice}")
+            raise self.refuse(INPUT, f"the model does not quantise its input; {self.input_advice}")
         needed = {self.output.source}
         for operation in reversed(self.operations.values()):
             if operation.name in needed:
@@ -166,7 +194,7 @@ class Assembly:
         """Return the signal of the input: of codes on `grid`, or raw until a quantiser comes."""
         self.shapes[INPUT] = shape
         if grid is None:
-            return Signal(INPUT, (Scaling(np.array(1.0), np.array(0.0)),), raw=True)
+            return Signal(INPUT, (), raw=True).scaled(1.0)
         self._give_input(INPUT, grid, np.array(grid.scale), np.array(0.0))
         return codes(INPUT, grid)
 
@@ -179,16 +207,36 @@ class Assembly:
         if x.raw:
             return self._quantize_input(name, x, grid)
         if x.grid is not None and _keeps(grid, x.grid):
-            return x
+            return replace(x, label=None)
         return self._lookup(x.label or name, x, grid)
+
+    def clip(self, name: str, x: Signal, range: Range, *, alone: bool) -> Signal:
+        """Return codes cut to `range`; where they have `alone` this reader, they are made so."""
+        if x.range is None or range == x.range:
+            return x
+        made = self.operations.get(x.source)
+        if alone and self.input is not None and x.source == INPUT:
+            self.input = replace(self.input, low=np.array(range.low), high=np.array(range.high))
+            return replace(x, range=range)
+        if isinstance(made, Lookup) and isinstance(made.table, FunctionTable):
+            grid = replace(made.table.quantize, low=range.low, high=range.high)
+            cut = replace(made, name=self.free(name), table=FunctionTable(made.table.steps, grid))
+        else:
+            grid = Quantize(1.0, range.low, range.high)
+            cut = Lookup(self.free(name), x.source, FunctionTable((), grid))
+        return replace(x, source=self.emit(cut), range=range)
 
     def linear(
         self, name: str, x: Signal, weight: NDArray[Any], scale: Floats, bias: Floats
     ) -> Signal:
         """Return weight · x + bias for codes `weight` [out, in] of `scale` [out] or [1]."""
-        grid = self.codes_of(name, x)
+        scaling = self._codes_scaling(name, x)
+        if scaling.factor.ndim:
+            raise self.refuse(name, f"sums up elements of different scales; {self.advice}")
         source = self.emit(Linear(self.free(name), x.source, weight))
-        return Signal(source, ()).scaled(grid.scale * scale, bias)
+        if scaling.offset.any():
+            bias = bias + scale * (weight @ np.broadcast_to(scaling.offset, weight.shape[1:]))
+        return Signal(source, ()).scaled(scaling.factor * scale, bias)
 
     def conv(
         self,
@@ -204,7 +252,12 @@ class Assembly:
         groups: int,
     ) -> Signal:
         """Return the convolution of x, for codes `weight` [out, in, *kernel] of `scale` [out]."""
-        grid = self.codes_of(name, x)
+        scaling = self._codes_scaling(name, x)
+        depthwise = groups == len(weight) == self.shape(x)[0]
+        if not scaling.per_channel or (scaling.factor.ndim and not depthwise):
+            raise self.refuse(name, f"sums up elements of different scales; {self.advice}")
+        if scaling.offset.any() and np.any(padding):
+            raise self.refuse(name, f"pads what has a bias with zeros; {self.advice}")
         operation = Conv(
             self.free(name),
             x.source,
@@ -214,9 +267,15 @@ class Assembly:
             dilation=dilation,
             groups=groups,
         )
+        source = self.emit(operation)
         column = (-1, *(1,) * (weight.ndim - 2))
-        scale, bias = (grid.scale * scale).reshape(column), bias.reshape(column)
-        return Signal(self.emit(operation), ()).scaled(scale, bias)
+        if scaling.offset.any():
+            taps = weight.sum(axis=tuple(range(2, weight.ndim)), dtype=np.int64)
+            each = np.broadcast_to(scaling.offset.reshape(-1), self.shape(x)[:1])
+            each = np.repeat(each.reshape(groups, -1), len(weight) // groups, axis=0)
+            bias = bias + scale * (taps * each).sum(axis=1)
+        scale = scaling.factor * scale.reshape(column)
+        return Signal(source, ()).scaled(scale, bias.reshape(column))
 
     def max_pool(
         self,
@@ -252,11 +311,12 @@ class Assembly:
         if scaling.offset.any() and np.any(padding):
             raise self.refuse(name, f"pads what has a bias with zeros; {self.advice}")
         source = self.emit(SumPool(self.free(name), x.source, kernel, stride, padding))
-        if x.grid is not None:
-            grid = x.grid
-            scale = grid.scale / divisor
-            return codes(source, Quantize(scale, taps * grid.low, taps * grid.high))
-        return Signal(source, ()).scaled(scaling.factor / divisor, scaling.offset * taps / divisor)
+        total = None
+        if x.range is not None:
+            low, high = taps * x.range.low, taps * x.range.high
+            total = Range(min(low, 0), max(high, 0)) if np.any(padding) else Range(low, high)
+        summed = Signal(source, (), total).scaled(scaling.factor, scaling.offset * taps)
+        return summed.divided(divisor)
 
     def add(self, name: str, signals: Sequence[Signal]) -> Signal:
         """Return the sum of signals of one shape whose scales have ratios of small integers."""
@@ -271,35 +331,33 @@ class Assembly:
         sources = [self._times(name, x, m) for x, m in zip(signals, multiples, strict=True)]
         factor = factors[0] / multiples[0]
         source = self.emit(Add(self.free(name), tuple(sources)))
-        grids = [x.grid for x in signals]
-        if None in grids:
-            return Signal(source, ()).scaled(factor, sum(s.offset for s in scalings))
-        low, high = (
-            sum(m * getattr(g, side) for m, g in zip(multiples, grids, strict=True))
-            for side in ("low", "high")
-        )
-        return codes(source, Quantize(float(factor), low, high))
+        ranges = [x.range for x in signals if x.range is not None]
+        total = None
+        if len(ranges) == len(signals):
+            ends = [sorted((m * r.low, m * r.high)) for m, r in zip(multiples, ranges, strict=True)]
+            total = Range(sum(low for low, _ in ends), sum(high for _, high in ends))
+        return Signal(source, (), total).scaled(factor, sum(s.offset for s in scalings))
 
     def concat(self, name: str, signals: Sequence[Signal], axis: int) -> Signal:
         """Return the signals joined along `axis`; each keeps its own scale and bias."""
         scalings = [self._scaling(name, x) for x in signals]
         shapes = [self.shape(x) for x in signals]
         source = self.emit(Concat(self.free(name), tuple(x.source for x in signals), axis))
-        grids = [x.grid for x in signals if x.grid is not None]
-        if len(grids) == len(signals) and len({g.scale for g in grids}) == 1:
-            low, high = min(g.low for g in grids), max(g.high for g in grids)
-            return codes(source, Quantize(grids[0].scale, low, high))
+        ranges = [x.range for x in signals if x.range is not None]
+        hull = None
+        if len(ranges) == len(signals):
+            hull = Range(min(r.low for r in ranges), max(r.high for r in ranges))
         factor, offset = (
             np.concatenate(
                 [
-                    np.broadcast_to(getattr(s, side), n)
-                    for s, n in zip(scalings, shapes, strict=True)
+                    np.broadcast_to(getattr(s, side), shape)
+                    for s, shape in zip(scalings, shapes, strict=True)
                 ],
                 axis=axis,
             )
             for side in ("factor", "offset")
         )
-        return Signal(source, ()).scaled(factor, offset)
+        return Signal(source, (), hull).scaled(factor, offset)
 
     def reshape(self, name: str, x: Signal, shape: Shape) -> Signal:
         """Return the same elements in row-major order under another shape."""
@@ -315,6 +373,24 @@ class Assembly:
             return x
         source = self._transposed(name, x.source, axes)
         return x.moved(source, lambda v: v.transpose(axes) if v.ndim else v)
+
+    def pick(
+        self, name: str, x: Signal, axis: int, indices: NDArray[np.int64], fill: int = 0
+    ) -> Signal:
+        """Return elements along `axis` by their indices, `fill` where an index is −1."""
+        raise self.refuse(name, "takes elements apart, which no operation does yet")
+
+    def fill(self, name: str, x: Signal, value: float) -> int:
+        """Return the integer that stands for the float `value` in `x`."""
+        scaling = self._scaling(name, x)
+        if value == 0 and not scaling.offset.any():
+            return 0
+        if scaling.factor.ndim or scaling.offset.ndim or not scaling.factor:
+            raise self.refuse(name, f"pads with {value} what differs in scale; {self.advice}")
+        code = (value - float(scaling.offset)) / float(scaling.factor)
+        if abs(code - round(code)) > _SAME * max(abs(code), 1.0):
+            raise self.refuse(name, f"pads with {value}, which is no code of its samples")
+        return round(code)
 
     def give(
         self,
@@ -346,6 +422,13 @@ class Assembly:
             raise self.refuse(name, f"its input {x.source!r} {why}; {self.advice}")
         return x.grid
 
+    def _codes_scaling(self, name: str, x: Signal) -> Scaling:
+        """Return what makes the floats of `x` of its codes; an error where they are no codes."""
+        scaling = self._scaling(name, x)
+        if x.range is None:
+            raise self.refuse(name, f"its input {x.source!r} has not been quantised; {self.advice}")
+        return scaling
+
     def free(self, wanted: str) -> str:
         """Return `wanted`, with a number where an operation bears it already."""
         name, count = wanted, 1
@@ -363,7 +446,9 @@ class Assembly:
 
     def _check_quantized(self, name: str, x: Signal) -> None:
         if x.raw:
-            raise self.refuse(name, f"its input {x.source!r} has not been quantised; {self.advice}")
+            raise self.refuse(
+                name, f"its input {x.source!r} has not been quantised; {self.input_advice}"
+            )
 
     def _scaling(self, name: str, x: Signal) -> Scaling:
         self._check_quantized(name, x)
@@ -372,7 +457,10 @@ class Assembly:
         return x.scaling
 
     def _quantize_input(self, name: str, x: Signal, grid: Quantize) -> Signal:
-        scaling = x.scaling
+        steps = x.steps
+        if steps[1:] == (Activation("relu"),) and grid.low >= 0:
+            steps = steps[:1]  # The grid has no codes below zero anyway.
+        scaling = replace(x, steps=steps).scaling
         if scaling is None or (scaling.factor <= 0).any():
             raise self.refuse(name, "negates or bends the input before its quantiser")
         if grid.rounding != "half_even":

@@ -13,7 +13,7 @@ from torch import nn
 from secateur.errors import UnfinishedModelError, UnsupportedModuleError
 from secateur.network import Floats, Network, Quantize, Shape
 from secateur.reading.signals import Assembly, Signal
-from secateur.reading.torch import parts
+from secateur.reading.torch import masks, parts
 from secateur.reading.torch.quantizers import (
     activation_rounding,
     check_finite,
@@ -62,7 +62,7 @@ def freeze(model: nn.Module, *, input_shape: Shape | None = None) -> Network:
     (16, 2)
     """
     for name, module in model.named_modules():
-        if hasattr(module, "weight_mask"):
+        if hasattr(module, "weight_mask") or masks.on(module) is not None:
             raise UnfinishedModelError(
                 f"layer {name!r} is being pruned; pruner.finish() first, it proves the final codes",
                 layer=name,

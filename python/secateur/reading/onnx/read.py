@@ -1,0 +1,218 @@
+"""From an ONNX model to the frozen network of integers that it means."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx import ModelProto
+
+from secateur.errors import SecateurError, UnsupportedOperatorError
+from secateur.network import Activation, Network, Quantize
+from secateur.ranges import Range
+from secateur.reading.onnx import (  # noqa: F401  (their operators register themselves)
+    elementwise,
+    layers,
+    moves,
+    pools,
+    quantisers,
+    tails,
+)
+from secateur.reading.onnx.model import INTEGERS, LARGEST_TENSOR, Graph, Node, load
+from secateur.reading.onnx.operators import (
+    ADVICE,
+    INPUT_ADVICE,
+    Call,
+    Constant,
+    Tail,
+    Value,
+    read,
+    refusal,
+    tensor,
+)
+from secateur.reading.signals import Assembly, Signal
+
+Source = str | os.PathLike[str] | bytes | ModelProto
+
+
+def read_onnx(model: Source, *, input: Quantize | Range | None = None) -> Network:
+    """Return the network of integers that a quantised ONNX model means.
+
+    QONNX (Quant, BipolarQuant, Trunc, MultiThreshold) and ONNX's own quantisation
+    (QuantizeLinear and DequantizeLinear, QLinear and Integer operators) are read, mixed as they
+    come. Between an accumulator and the next codes everything becomes one table, evaluated in
+    float64 on the float32 numbers of the file: the integers are those that the file means, and
+    differ from a float32 run of it where a value lies next to a tie.
+
+    Softmax, Sigmoid, ArgMax and TopK at the end are left to the clear side: `predict` gives the
+    scores before them, `output.probabilities` and `output.answer` what they make of these.
+
+    Args:
+        model: path of the file, its bytes, or a model in memory.
+        input: what the codes of the input are where the model does not say: a grid
+            `Quantize(scale, low, high)`, or a `Range` of integers with scale 1. With it, the
+            model's own first quantiser becomes a table. An integer input has its type's range.
+
+    Raises:
+        UnsupportedOperatorError: a node that no network has; names node, operator and remedy.
+        FileFormatError: the file is damaged, or refers to data outside its directory.
+        MissingExtraError: the onnx package is not installed.
+        NotFiniteError: NaN or infinity among its constants.
+        NetworkError, ShapeError, AccumulatorOverflowError: nodes that do not fit together.
+
+    >>> import numpy as np
+    >>> from onnx import helper, numpy_helper, TensorProto
+    >>> def constant(name, *values):
+    ...     return numpy_helper.from_array(np.array(values, np.float32).squeeze(), name)
+    >>> quant = {"domain": "qonnx.custom_op.general", "narrow": 0}
+    >>> graph = helper.make_graph(
+    ...     [
+    ...         helper.make_node("Quant", ["x", "s", "z", "b"], ["q"], signed=0, **quant),
+    ...         helper.make_node("Quant", ["w", "s", "z", "b"], ["p"], signed=1, **quant),
+    ...         helper.make_node("MatMul", ["q", "p"], ["y"], name="fc"),
+    ...     ],
+    ...     "example",
+    ...     [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+    ...     [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+    ...     [
+    ...         constant("s", 0.5),
+    ...         constant("z", 0),
+    ...         constant("b", 3),
+    ...         constant("w", [1.0, -0.5], [0.5, 1.5]),
+    ...     ],
+    ... )
+    >>> opsets = [helper.make_opsetid("", 13), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    >>> network = read_onnx(helper.make_model(graph, opset_imports=opsets))
+    >>> network["fc"].codes
+    array([[ 2,  1],
+           [-1,  3]], dtype=int8)
+    >>> network.predict(np.array([[1.0, 2.0]]))
+    array([[2. , 2.5]])
+    """
+    reader = Reader(load(model), input)
+    for node in reader.graph.nodes:
+        reader.passage(node)
+    return reader.network()
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """What became of one node.
+
+    Args:
+        node: the node.
+        became: the operations of the network that it gave, by name.
+        folded: whether it was a constant.
+        notes: where scales, zero points and biases went.
+    """
+
+    node: Node
+    became: tuple[str, ...]
+    folded: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Reader:
+    """Sends the values of a graph through its nodes, one after the other."""
+
+    graph: Graph
+    input: Quantize | Range | None
+    assembly: Assembly = field(init=False)
+    values: dict[str, Value | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.node: Node | None = None
+        self.assembly = Assembly(self._refuse, ADVICE, INPUT_ADVICE)
+        self.values = {name: tensor(t) for name, t in self.graph.constants.items()}
+        self.values[self.graph.input] = self._take()
+        self.readers = Counter(i for node in self.graph.nodes for i in node.inputs)
+        self.readers[self.graph.output] += 1
+        self.waiting = self.readers.copy()
+        self.folded = 0
+
+    def _refuse(self, name: str, problem: str) -> SecateurError:
+        operator = self.node.operator if self.node else "the graph"
+        at = self.node.name if self.node else name
+        return UnsupportedOperatorError(
+            f"node {at!r} ({operator}): {problem}",
+            node=at,
+            operator=operator,
+            problem=problem,
+            remedy=ADVICE,
+        )
+
+    def _take(self) -> Signal:
+        shape = self.graph.shape[1:]
+        if isinstance(self.input, Range):
+            return self.assembly.take(shape, Quantize(1.0, self.input.low, self.input.high))
+        if self.input is not None:
+            return self.assembly.take(shape, self.input)
+        raw = self.assembly.take(shape)
+        if self.graph.kind in INTEGERS:
+            return Signal(raw.source, raw.steps, Range(*INTEGERS[self.graph.kind]), raw=True)
+        return raw
+
+    def passage(self, node: Node) -> Passage:
+        """Read one node, whose inputs have been read, and return what became of it."""
+        self.node = node
+        call = Call(
+            node,
+            tuple(self.values[i] if i else None for i in node.inputs),
+            self.assembly,
+            self.graph.shape[0],
+            self.graph.opset,
+            tuple(self.readers[i] for i in node.inputs),
+        )
+        before = len(self.assembly.operations)
+        given = read(call)
+        for output, value in zip(node.outputs, given, strict=False):
+            self.values[output] = value
+            self.folded += value.values.size if isinstance(value, Constant) else 0
+        if self.folded > LARGEST_TENSOR:
+            raise refusal(node, "makes too many constants", "fold them: onnxsim or onnxruntime")
+        self._drop(node)
+        became = tuple(self.assembly.operations)[before:]
+        for name in became:
+            call.check_size(self.assembly.shapes[name])
+        folded = all(isinstance(v, Constant) for v in given)
+        return Passage(node, became, folded, tuple(call.notes))
+
+    def _drop(self, node: Node) -> None:
+        """Forget the values that no node will read any more."""
+        for name in filter(None, node.inputs):
+            self.waiting[name] -= 1
+            value = self.values.get(name)
+            if not self.waiting[name]:
+                self.values.pop(name, None)
+                if isinstance(value, Constant) and name not in self.graph.constants:
+                    self.folded -= value.values.size
+
+    def network(self) -> Network:
+        """Return the network, its output the last value."""
+        self.node = None
+        name = self.graph.output
+        value: Any = self.values.get(name)
+        if isinstance(value, Constant) or value is None:
+            raise self._refuse(name, "the output does not depend on the input")
+        if isinstance(value, Tail):
+            scores, chances = _without_sigmoid(value.scores)
+            operator = "Sigmoid" if chances else value.operator
+            tail: Any = {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(operator)
+            channels = math.prod(self.assembly.shape(scores)[:1])
+            labels = tuple(range(channels)) if value.classes and channels > 1 else None
+            self.assembly.give(name, scores, labels=labels, tail=tail)
+        else:
+            scores, chances = _without_sigmoid(value)
+            self.assembly.give(name, scores, tail="sigmoid" if chances else None)
+        return self.assembly.network()
+
+
+def _without_sigmoid(x: Signal) -> tuple[Signal, bool]:
+    """Return the signal before a last sigmoid, and whether there was one."""
+    if x.steps[1:] == (Activation("sigmoid"),):
+        return Signal(x.source, x.steps[:1], x.range), True
+    return x, False
