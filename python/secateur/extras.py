@@ -13,6 +13,7 @@ _EXTRAS = {
     "click": "cli",
     "filelock": "sweep",
     "matplotlib": "plot",
+    "networkx": "fhe",
     "onnx": "onnx",
     "pandas": "sweep",
     "pyarrow": "sweep",
