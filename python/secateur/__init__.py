@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         freeze as freeze,
         quantize as quantize,
     )
+    from secateur.searching import search as search
     from secateur.show import plot as plot, report as report
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
 
@@ -104,6 +105,7 @@ _HOME = {
     "read_onnx": "reading.onnx",
     "saliencies": "pruning.plugins",
     "save": "network.storage",
+    "search": "searching",
     "shrink": "pruning.shrink",
     "strategies": "pruning.plugins",
     "sweep": "sweeps",
