@@ -65,9 +65,9 @@ def row(candidate: Candidate) -> list[str]:
     accuracy = (network.predict(x).argmax(1) == y).mean()
     sparsity = np.mean(np.concatenate([layer.codes.ravel() for layer in network.layers]) == 0)
     circuit = secateur.compile(network)
-    cost = circuit.cost
+    price = circuit.price
     keys, latency = "not made", "not run"
-    if cost.widest <= MEASURED_BITS:
+    if price.widest <= MEASURED_BITS:
         decrypted = circuit.encrypt_run_decrypt(codes[0])
         assert (decrypted == network(codes[0])).all(), "the circuit differs from the network"
         keys = f"{circuit.timings['keygen']:.0f} s"
@@ -75,11 +75,11 @@ def row(candidate: Candidate) -> list[str]:
     return [
         candidate.name,
         f"{accuracy:.4f}",
-        str(cost.widest),
+        str(price.widest),
         f"{sparsity:.0%}",
-        str(cost.lookups),
-        f"{cost.complexity:.2e}",
-        f"{cost.evaluation_key_bytes / 1e6:.0f} MB",
+        str(price.lookups),
+        f"{price.complexity:.2e}",
+        f"{price.evaluation_key_bytes / 1e6:.0f} MB",
         keys,
         latency,
     ]

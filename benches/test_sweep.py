@@ -19,8 +19,17 @@ import numpy as np
 import pytest
 
 from secateur import bounds
-from secateur.network import Input, Linear, Lookup, Network, Output
-from secateur.network.tables import Activation, Affine, FunctionTable, Quantize
+from secateur.network import (
+    Activation,
+    Affine,
+    FunctionTable,
+    Input,
+    Linear,
+    Lookup,
+    Network,
+    Output,
+    Quantize,
+)
 from secateur.sweeps import Sparsities, sweep, sweep_bounds
 
 

@@ -54,7 +54,7 @@ correct = (network.predict(test_x).argmax(axis=1) == test_y.numpy()).mean()
 print(f"integer accuracy {correct:.4f} at {secateur.analyze(network).accumulator_bits} bits")
 
 circuit = secateur.compile(network)
-print(circuit.cost)
+print(circuit.price)
 circuit.keygen()
 sample = network.quantize_input(test_x[0])
 start = perf_counter()

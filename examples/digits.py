@@ -48,15 +48,14 @@ def sparsities(network):
         )
 
 
-def costs(**networks):
+def prices(**networks):
     """Print what the circuits of `networks` cost, before any key is made."""
     print(f"\n{'circuit':<12}{'bits':>6}{'lookups':>9}{'complexity':>12}{'keys':>10}")
     for name, network in networks.items():
-        cost = secateur.cost(network)
-        keys = (cost.bootstrap_key_bytes + cost.keyswitch_key_bytes) / 2**20
-        print(
-            f"{name:<12}{cost.widest:>6}{cost.lookups:>9}{cost.complexity:>12.2e}{keys:>6.0f} MiB"
-        )
+        price = secateur.price(network)
+        keys = price.evaluation_key_bytes / 2**20
+        columns = f"{price.widest:>6}{price.lookups:>9}{price.complexity:>12.2e}{keys:>6.0f} MiB"
+        print(f"{name:<12}{columns}")
 
 
 def draw(path, **networks):
@@ -126,7 +125,7 @@ network = network_of(quantized, f"pruned to {BITS} bits")
 print(f"trained in {perf_counter() - start:.0f} s")
 
 sparsities(network)
-costs(unpruned=unpruned, pruned=network)
+prices(unpruned=unpruned, pruned=network)
 
 draw("digits-ranges.png", unpruned=unpruned, pruned=network)
 

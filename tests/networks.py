@@ -20,9 +20,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from secateur.network import (
+    Activation,
     Add,
+    Affine,
     Concat,
     Conv,
+    ExplicitTable,
+    FunctionTable,
     Input,
     Linear,
     Lookup,
@@ -30,18 +34,12 @@ from secateur.network import (
     Network,
     Operation,
     Output,
+    Quantize,
     Reshape,
     Shape,
     SumPool,
-    Transpose,
-)
-from secateur.network.tables import (
-    Activation,
-    Affine,
-    ExplicitTable,
-    FunctionTable,
-    Quantize,
     Table,
+    Transpose,
 )
 
 

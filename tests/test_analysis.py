@@ -114,31 +114,26 @@ def test_report_prints_one_row_a_node():
         "node",
         "kind",
         "shape",
+        "widest",
+        "channel",
         "low",
         "high",
         "span",
         "bits",
-        "range",
-        "is",
+        "exact",
     ]
     assert len(lines) == 5
     assert lines[2].startswith("linear0")
-    assert lines[2].endswith("exact")
+    assert lines[2].endswith("all")
 
 
-def test_operations_without_a_rule_are_refused():
+def test_what_is_no_operation_is_refused():
     class Square:
         name, sources = "square", ("input",)
 
-        def shape(self, source):
-            return source
-
-        def evaluate(self, source):
-            return source**2
-
     network = example("mlp")
-    with pytest.raises(NetworkError, match=r"'square'.*Square"):
-        analyze(Network(network.input, (Square(),), Builder((6,), 0, 1).network().output))
+    with pytest.raises(NetworkError, match=r"Square.* is no operation"):
+        Network(network.input, (Square(),), Builder((6,), 0, 1).network().output)
 
 
 def test_pruning_never_widens_a_first_layer():

@@ -9,8 +9,16 @@ import sys
 import numpy as np
 
 import secateur
-from secateur.network import Input, Linear, Lookup, Network, Output
-from secateur.network.tables import Activation, FunctionTable, Quantize
+from secateur.network import (
+    Activation,
+    FunctionTable,
+    Input,
+    Linear,
+    Lookup,
+    Network,
+    Output,
+    Quantize,
+)
 
 network = Network(
     input=Input((4,), low=np.array(0), high=np.array(1)),

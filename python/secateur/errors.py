@@ -73,9 +73,12 @@ class EmptyRangeError(SecateurError, ValueError):
 
 
 class AccumulatorOverflowError(SecateurError, OverflowError):
-    """An accumulator does not fit 64 bits; nothing was wrapped, nothing was returned."""
+    """An accumulator does not fit 64 bits; nothing was wrapped, nothing was returned.
 
-    facts = ("channel", "low", "high", "layer")
+    `index` is its place in an array of results, where that is what is known.
+    """
+
+    facts = ("channel", "low", "high", "layer", "index")
 
 
 class BitsError(SecateurError, ValueError):

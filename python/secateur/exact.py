@@ -35,8 +35,7 @@ def compute(function: Callable[..., Any], reach: int, *operands: NDArray[Any]) -
         operands: integers.
 
     Raises:
-        AccumulatorOverflowError: a result that int64 does not hold; `channel` is its index along
-            axis 0, `low` and `high` its value.
+        AccumulatorOverflowError: a result that int64 does not hold; names its index and value.
     """
     if reach < INT64:
         return np.asarray(function(*(o.astype(np.int64, copy=False) for o in operands)))
@@ -55,7 +54,7 @@ def fitted(values: NDArray[Any]) -> Integers:
         value = int(values[at])
         raise AccumulatorOverflowError(
             f"the value at {at} is {value}, which 64 bits do not hold",
-            channel=at[0] if at else None,
+            index=at,
             low=value,
             high=value,
         )
@@ -83,24 +82,20 @@ def total(values: NDArray[Any], axes: tuple[int, ...]) -> Integers:
     return compute(lambda v: v.sum(axis=axes), magnitude(values) * terms, values)
 
 
-def matmul(x: NDArray[Any], codes: NDArray[Any], reach: int) -> Integers:
-    """Return x @ codes, by the fastest arithmetic that is exact for sums up to `reach`.
+def carrier(reach: int) -> type:
+    """Return the fastest type of number in which sums and products up to `reach` are exact.
 
     Every partial sum of every order is an integer of magnitude at most `reach`: below 2^24 a
-    float32 holds it, below 2^53 a float64, so that BLAS rounds nothing.
+    float32 holds it, below 2^53 a float64, so that BLAS, whatever its order, rounds nothing.
+    """
+    limits = ((np.float32, FLOAT32), (np.float64, FLOAT64), (np.int64, INT64))
+    return next((kind for kind, limit in limits if reach < limit), object)
 
-    Args:
-        x: integers [..., n].
-        codes: integers [n, out].
-        reach: at least Σ |x||codes| of every result.
 
-    Returns:
-        int64 [..., out].
+def carried(values: NDArray[Any]) -> Integers:
+    """Return the integers that an array of a `carrier` holds.
 
     Raises:
-        AccumulatorOverflowError: as `compute`.
+        AccumulatorOverflowError: one that int64 does not hold, as `compute`.
     """
-    for floats, limit in ((np.float32, FLOAT32), (np.float64, FLOAT64)):
-        if reach < limit:
-            return (x.astype(floats) @ codes.astype(floats)).astype(np.int64)
-    return compute(np.matmul, reach, x, codes)
+    return fitted(values) if values.dtype == object else values.astype(np.int64, copy=False)

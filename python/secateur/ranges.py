@@ -252,7 +252,7 @@ class Ranges(Tabular):
         other = _operand(other)
         sides = (other.low,) if other.low is other.high else (other.low, other.high)
 
-        def ends() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        def ends() -> tuple[npt.NDArray[np.int64], ...]:
             corners = [exact.multiply(a, b) for a in (self.low, self.high) for b in sides]
             return np.minimum.reduce(corners), np.maximum.reduce(corners)
 
@@ -271,6 +271,21 @@ class Ranges(Tabular):
                 expected="positive integers",
             )
         return trusted(self.low // by, self.high // by)
+
+    @classmethod
+    def total(cls, terms: Sequence[Ranges]) -> Ranges:
+        """The sum of all `terms`, broadcast, which may leave int64 on the way and come back."""
+
+        def ends() -> tuple[npt.NDArray[np.int64], ...]:
+            reach = sum(term.magnitude for term in terms)
+            return tuple(
+                exact.compute(
+                    lambda *each: reduce(np.add, each), reach, *(getattr(t, side) for t in terms)
+                )
+                for side in ("low", "high")
+            )
+
+        return _ends(ends)
 
     def sum(self, axes: Sequence[int]) -> Ranges:
         """The sum of the intervals along `axes`, each value at an extreme of its own."""
@@ -371,16 +386,19 @@ def _operand(value: Ranges | npt.ArrayLike) -> Ranges:
 
 
 def _ends(
-    compute: Callable[[], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+    compute: Callable[[], tuple[npt.NDArray[np.int64], ...]],
 ) -> Ranges:
     try:
         return trusted(*compute())
     except AccumulatorOverflowError as error:
+        channel = error.index[0] if error.index else None  # type: ignore[attr-defined]
         raise AccumulatorOverflowError(
-            f"a range reaches {error.high}, which 64 bits do not hold",  # type: ignore[attr-defined]
-            channel=error.channel,  # type: ignore[attr-defined]
+            f"{'a range' if channel is None else f'channel {channel}'} reaches "
+            f"{error.high}, which 64 bits do not hold",  # type: ignore[attr-defined]
+            channel=channel,
             low=error.low,  # type: ignore[attr-defined]
             high=error.high,  # type: ignore[attr-defined]
+            index=error.index,  # type: ignore[attr-defined]
         ) from None
 
 

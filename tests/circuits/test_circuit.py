@@ -11,7 +11,7 @@ import secateur
 from backends import on_each_backend
 from networks import EXAMPLES, Builder, biases, codes, example, inputs
 from secateur.analysis import analyze
-from secateur.circuits.circuit import compile, cost
+from secateur.circuits.circuit import compile, price
 from secateur.errors import (
     ArgumentError,
     DtypeError,
@@ -22,8 +22,7 @@ from secateur.errors import (
     WidthError,
 )
 from secateur.narrowing import narrow
-from secateur.network import Input
-from secateur.network.tables import ExplicitTable
+from secateur.network import ExplicitTable, Input
 
 
 def witnesses(network, most=8):
@@ -96,9 +95,9 @@ def tiny_rounding(random):
     return b.network()
 
 
-def simulated(network, backend, x):
-    """What the backend's simulation gives; a wrong lookup would be its own doing otherwise."""
-    return compile(network, backend.name, global_p_error=1e-9).simulate(x)
+def emulated(network, backend, x):
+    """What the emitted program gives, modulo its own widths."""
+    return compile(network, backend.name).emulate(x)
 
 
 TINY = [tiny_mlp, tiny_signed, tiny_conv, tiny_pools, tiny_residual, tiny_rounding]
@@ -110,29 +109,35 @@ TINY = [tiny_mlp, tiny_signed, tiny_conv, tiny_pools, tiny_residual, tiny_roundi
 def test_decrypted_equals_the_network(backend, build):
     network = build(np.random.default_rng(1))
     circuit = compile(network, backend.name)
-    assert circuit.cost.widest <= 4
+    assert circuit.price.widest <= 4
     x = np.concatenate([witnesses(network), inputs(network, limit=64)[-4:]])
     assert (circuit.encrypt_run_decrypt(x) == network(x)).all()
 
 
 @on_each_backend
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_simulated_equals_the_network(backend, name):
+def test_emulated_equals_the_network(backend, name):
     network = example(name)
     x = np.concatenate([witnesses(network), inputs(network, limit=64)[:8]])
-    assert (simulated(network, backend, x) == network(x)).all()
+    assert (emulated(network, backend, x) == network(x)).all()
 
 
 @on_each_backend
-@pytest.mark.parametrize("rounding_bits", [1, 2, 3])
-def test_rounding_is_the_same_in_network_and_circuit(backend, rounding_bits):
-    b = Builder((4,), -2, 3)
-    b.linear(np.array([[5, -6, 5, 1], [2, 1, 0, -1]], np.int8), np.array([-3, 4]))
-    values = np.random.default_rng(2).integers(-4, 8, size=(2, 128))
-    b.lookup(ExplicitTable(values, np.array([-64, -64])), rounding_bits=rounding_bits)
+@pytest.mark.parametrize("low", [0, 5, -3, "half", "all"])
+@pytest.mark.parametrize(
+    ("bits", "dropped"), [(2, 1), (5, 2), (5, 5), (6, 1), (6, 3), (6, 5), (8, 2), (8, 6)]
+)
+def test_dropped_bits_are_the_same_in_network_and_circuit(backend, bits, dropped, low):
+    """Every width, sign and offset of an accumulator that takes all of its values."""
+    low = {"half": -(1 << (bits - 1)), "all": -(1 << bits) - 1}.get(low, low)
+    b = Builder((bits,), 0, 1)
+    b.linear(np.array([1 << np.arange(bits)] * 2), np.array([low, low + 3]))
+    values = np.random.default_rng(bits).integers(-3, 4, size=(2, (2 << bits) + 8))
+    start = low - (1 << dropped)
+    b.lookup(ExplicitTable(values, np.array([start, start])), rounding_bits=dropped)
     network = b.network()
-    x = inputs(network, limit=40)
-    assert (simulated(network, backend, x) == network(x)).all()
+    x = np.arange(1 << bits)[:, None] >> np.arange(bits) & 1
+    assert (emulated(network, backend, x) == network(x)).all()
 
 
 @on_each_backend
@@ -143,10 +148,10 @@ def test_a_free_offset_saves_a_bit(backend):
     b.linear(np.array([[1], [-1]], np.int8))
     network = b.network()
     circuit = compile(network, backend.name)
-    assert circuit.cost.bits["linear0"] == 6
-    assert circuit.cost.widest == 6
+    assert circuit.price.bits["linear0"] == 6
+    assert circuit.price.widest == 6
     x = np.concatenate([witnesses(network), inputs(network)])[:20]
-    assert (simulated(network, backend, x) == network(x)).all()
+    assert (emulated(network, backend, x) == network(x)).all()
 
 
 @on_each_backend
@@ -155,9 +160,9 @@ def test_a_constant_wider_than_the_circuit_still_counts(backend):
     b.linear(np.array([[1, 1], [1, -1]], np.int8), np.array([90, -70]))
     network = b.network()
     circuit = compile(network, backend.name)
-    assert circuit.cost.widest <= 3
+    assert circuit.price.widest <= 3
     x = inputs(network)
-    assert (simulated(network, backend, x) == network(x)).all()
+    assert (emulated(network, backend, x) == network(x)).all()
 
 
 def wide():
@@ -215,24 +220,24 @@ def test_batches_samples_and_nothing(backend):
 
 
 @on_each_backend
-def test_cost_is_known_before_any_key(backend):
+def test_the_price_is_known_before_any_key(backend):
     network = example("mlp")
     circuit = compile(network, backend.name)
-    price = cost(network, backend.name)
-    assert price == circuit.cost
-    assert price.lookups == 5
-    assert price.bits["lookup1"] <= price.widest == price.bits["linear0"] == 5
-    assert price.complexity > 0
-    assert price.evaluation_key_bytes > price.secret_key_bytes > 0
-    assert price.input_bytes > price.output_bytes > 0
+    found = price(network, backend.name)
+    assert found == circuit.price
+    assert found.lookups == 5
+    assert found.bits["lookup1"] <= found.widest == found.bits["linear0"] == 5
+    assert found.complexity > 0
+    assert found.evaluation_key_bytes > found.secret_key_bytes > 0
+    assert found.input_bytes > found.output_bytes > 0
     assert not circuit.timings.keys() & {"keygen", "encrypt", "run"}
 
 
 @on_each_backend
 def test_more_bits_cost_more(backend):
     narrow, wide = (
-        cost(example("mlp"), backend.name),
-        cost(EXAMPLES["mlp"](np.random.default_rng(0), magnitude=7), backend.name),
+        price(example("mlp"), backend.name),
+        price(EXAMPLES["mlp"](np.random.default_rng(0), magnitude=7), backend.name),
     )
     assert wide.widest > narrow.widest
     assert wide.complexity > narrow.complexity
@@ -247,11 +252,11 @@ def test_probabilities_of_error_reach_the_backend(backend):
     assert loose.compiled.p_error > strict.compiled.p_error
     assert strict.compiled.p_error <= 1e-9
     assert overall.compiled.global_p_error <= 1e-9
-    assert loose.cost.complexity < strict.cost.complexity
+    assert loose.price.complexity < strict.price.complexity
 
 
 @on_each_backend
-def test_str_shows_ranges_widths_and_cost(backend):
+def test_str_shows_ranges_widths_and_price(backend):
     text = str(compile(example("mlp"), backend.name))
     assert text.startswith(f"circuit of {backend.name} ")
     lines = [line.split() for line in text.splitlines()]

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from networks import EXAMPLES, Builder, example, inputs
-from secateur.errors import DtypeError, InputRangeError, NetworkError, ShapeError
+from secateur.errors import (
+    DtypeError,
+    EmptyRangeError,
+    InputRangeError,
+    NetworkError,
+    SecateurError,
+    ShapeError,
+)
 from secateur.network import Input, Linear, Network
 
 
@@ -79,7 +86,7 @@ def test_inputs_outside_the_proof_are_refused():
 
 
 def test_an_input_must_be_a_range_of_its_shape():
-    with pytest.raises(NetworkError, match="low 3 lies above high 2"):
+    with pytest.raises(EmptyRangeError, match="low 3 lies above high 2"):
         Input((2,), np.array(3), np.array(2))
     with pytest.raises(ShapeError, match=r"low has shape \(3,\).*\(2,\)"):
         Input((2,), np.zeros(3, np.int64), np.array(2))
@@ -113,7 +120,7 @@ def test_every_feature_has_a_scale_and_bias_of_its_own():
     ids=str,
 )
 def test_floats_that_no_input_can_have_are_refused(wrong):
-    with pytest.raises(NetworkError, match="input 'input'"):
+    with pytest.raises(SecateurError, match="'input'"):
         Input((2,), np.array(0), np.array(3), **wrong)
 
 

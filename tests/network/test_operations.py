@@ -9,14 +9,15 @@ from secateur.network import (
     Add,
     Concat,
     Conv,
+    FunctionTable,
     Linear,
     Lookup,
     MaxPool,
+    Quantize,
     Reshape,
     SumPool,
     Transpose,
 )
-from secateur.network.tables import FunctionTable, Quantize
 
 IDENTITY = FunctionTable((), Quantize(1.0, -1000, 1000))
 
@@ -117,11 +118,13 @@ def test_codes_must_be_integers_and_biases_int64():
         Linear("fc", "x", np.array([[np.nan]]))
     with pytest.raises(ShapeError, match=r"'fc'.*\(0, 3\)"):
         Linear("fc", "x", np.ones((0, 3), np.int8))
-    with pytest.raises(ShapeError, match=r"'fc': bias is float64 \(2,\)"):
+    with pytest.raises(DtypeError, match=r"'fc': bias is float64"):
         Linear("fc", "x", np.ones((2, 3), np.int8), np.zeros(2))
+    with pytest.raises(ShapeError, match=r"'fc': bias has shape \(3,\), expected \(2,\)"):
+        Linear("fc", "x", np.ones((2, 3), np.int8), np.zeros(3, int))
     with pytest.raises(NetworkError, match=r"'cv'.*3 output channels.*2 groups"):
         Conv("cv", "x", np.ones((3, 1, 1), np.int8), groups=2)
-    with pytest.raises(NetworkError, match=r"'cv': stride \(1, 1\)"):
+    with pytest.raises(NetworkError, match=r"'cv': stride is \(1, 1\)"):
         Conv("cv", "x", np.ones((3, 1, 1), np.int8), stride=(1, 1))
     with pytest.raises(NetworkError, match=r"'mp'.*nothing else"):
         MaxPool("mp", "x", (2,), (1,), ((2, 0),))

@@ -5,9 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from secateur.errors import NetworkError
-from secateur.network.tables import (
-    ACTIVATIONS,
-    ROUNDINGS,
+from secateur.network import (
     Activation,
     Affine,
     ExplicitTable,
@@ -15,6 +13,8 @@ from secateur.network.tables import (
     Quantize,
     tabulate,
 )
+from secateur.network.activations import ACTIVATIONS
+from secateur.network.tables import ROUNDINGS
 from secateur.ranges import Range
 
 PARAMETERS = {

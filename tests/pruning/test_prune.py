@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from networks import EXAMPLES, Builder, example, inputs, networks, with_input
 from secateur.analysis import analyze
 from secateur.errors import InfeasibleError, InputRangeError, MissingDataError, ShapeError
-from secateur.network.tables import ExplicitTable
+from secateur.network import ExplicitTable
 from secateur.pruning import Accumulator
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.plugins import strategies

@@ -7,11 +7,12 @@ methods. Everything else of the lowering is written once, for graphs of any of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
+from secateur.backends.estimates import Lookups
 from secateur.errors import ArgumentError, BackendError
 from secateur.network import Integers, Shape
 
@@ -136,10 +137,27 @@ class Backend(Protocol):
     def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
         """Trace a convolution of `x` [1, channels, height, width]."""
 
-    def round_bits(self, x: Any, bits: int, width: int) -> Any:
-        """Return `x`, of `width` bits, with its lowest `bits` dropped, or `x` itself.
+    @property
+    def approximate(self) -> bool:
+        """Whether it may drop bits about: for less, but a value near a step may go astray."""
 
-        Whatever is cheaper: the table that follows drops them in any case.
+    def approximating(self) -> Backend:
+        """Return the backend that may drop bits about.
+
+        Raises:
+            BackendError: it knows no such thing.
+        """
+
+    def drop_bits(self, x: Any, bits: int, approximately: bool) -> Any:
+        """Return `x` with its lowest `bits` dropped, ⌊x / 2^bits⌋ · 2^bits."""
+
+    def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
+        """Return about the complexity of a circuit, without compiling it.
+
+        Args:
+            lookups: those of every accumulator, in the order of the data.
+            output_bits: width of what is decrypted.
+            p_error: that one lookup goes wrong.
         """
 
     def trace(

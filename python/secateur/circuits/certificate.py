@@ -14,13 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from secateur.analysis import LARGEST_TABLE, NodeRange, RangeReport, analyze
+from secateur.analysis import NodeRange, RangeReport, analyze
 from secateur.errors import FileFormatError, FileVersionError
 from secateur.files import write_whole
-from secateur.narrowing.widths import circuit_bits
-from secateur.network import Conv, Linear, Lookup, Network
+from secateur.network import LARGEST_TABLE, Conv, Linear, Lookup, Network, tabulate
 from secateur.network.storage import digest, fingerprint
-from secateur.network.tables import tabulate
 
 FORMAT = "secateur-certificate"
 VERSION = 1
@@ -198,7 +196,7 @@ def _certify(node: NodeRange, report: RangeReport) -> CertifiedNode:
         shape=node.shape,
         low=tuple(channels.low.tolist()),
         high=tuple(channels.high.tolist()),
-        bits=circuit_bits(node.ranges),
+        bits=node.ranges.hull().bits("integer"),
         exact=tuple(node.exact.tolist()),
         codes=codes,
         table=table,
@@ -207,9 +205,9 @@ def _certify(node: NodeRange, report: RangeReport) -> CertifiedNode:
 
 def _table_digest(lookup: Lookup, report: RangeReport) -> str | None:
     channels = report[lookup.source].channels
-    if (channels.high - channels.low).max() >= LARGEST_TABLE:
+    if channels.span.max() >= LARGEST_TABLE:
         return None
-    return digest(entries=tabulate(lookup.evaluate, channels.low, channels.high))
+    return digest(entries=tabulate(lookup.rule, channels.low, channels.high))
 
 
 def _read_node(value: dict[str, Any]) -> CertifiedNode:

@@ -9,6 +9,7 @@ declared range.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -17,26 +18,29 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from secateur.analysis import RangeReport, analyze
 from secateur.backends import Backend, BackendCircuit, Exported, backend_named
+from secateur.backends.estimates import Lookups, p_error_of
 from secateur.circuits.certificate import Certificate
 from secateur.circuits.checks import at_layer, check_agreement, check_widths
 from secateur.circuits.interface import Interface
 from secateur.circuits.lowering import Lowered
-from secateur.circuits.price import Cost, cost_of
+from secateur.circuits.price import Price, price_of
 from secateur.circuits.proof import declare, prove
 from secateur.circuits.storage import read_part, write_parts
 from secateur.errors import ArgumentError, UnpicklableError
-from secateur.narrowing import narrow
-from secateur.network import Floats, Integers, Network
+from secateur.narrowing import narrow, round_by_price
+from secateur.network import Floats, Integers, Lookup, Network
 from secateur.network.storage import load as load_network, save as save_network
 from secateur.show.progress import track
 from secateur.show.tables import Table
+
+Rounding = Literal["exact", "approximate", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +52,18 @@ class Circuit:
         report: the narrowed network that was lowered, and its proved ranges.
         backend: what compiled it.
         compiled: the backend's own circuit.
-        cost: what it costs.
+        price: what it costs.
         timings: stage → seconds that it took the last time.
+        rounding: how it was compiled; see `compile`.
     """
 
     network: Network
     report: RangeReport
     backend: Backend
     compiled: BackendCircuit = field(repr=False)
-    cost: Cost
+    price: Price
     timings: dict[str, float] = field(default_factory=dict)
+    rounding: Rounding = "exact"
 
     def keygen(self, force: bool = False) -> None:
         """Make the keys, unless there are some; `force` makes new ones."""
@@ -107,6 +113,18 @@ class Circuit:
                     self.backend.simulate(self.compiled, sample)
                 ),
             )
+
+    def emulate(self, x: ArrayLike) -> Integers:
+        """Return what `encrypt_run_decrypt` returns, its program computed modulo its own widths.
+
+        Unlike `simulate` it sees a width that is too narrow.
+
+        Raises:
+            UnprovableError: the program has an operation that is not emulated.
+        """
+        emulate = self.backend.emulator(self.compiled)
+        with _timed(self.timings, "emulate"):
+            return self._each(x, lambda sample: self.interface.integers(emulate(sample)))
 
     def predict(self, x: ArrayLike) -> NDArray[Any]:
         """Return the answer for every sample of floats, computed on encrypted data.
@@ -158,6 +176,7 @@ class Circuit:
         """
         exported = self.export()
         options = json.dumps(exported.options).encode()
+        choices = json.dumps({**exported.options, "rounding": self.rounding}).encode()
         with tempfile.TemporaryDirectory() as scratch:
             for name, network in (("network", self.network), ("narrowed", self.report.network)):
                 save_network(network, f"{scratch}/{name}.safetensors")
@@ -170,7 +189,7 @@ class Circuit:
                 "specs.json": exported.specs,
             },
             "client": {"interface.json": self.interface.to_json(), "specs.json": exported.specs},
-            "network": {"options.json": options, **networks},
+            "network": {"options.json": choices, **networks},
         }
         write_parts(directory, {"name": self.backend.name, "version": self.backend.version}, parts)
 
@@ -189,7 +208,8 @@ class Circuit:
             options = {**part.json("options.json")}
         part["network.safetensors"]
         network = load_network(part.directory / "network.safetensors")
-        return compile(network, part.backend, configuration=options)
+        rounding = options.pop("rounding", "exact")
+        return compile(network, part.backend, rounding=rounding, configuration=options)
 
     def __reduce__(self) -> NoReturn:
         raise UnpicklableError(
@@ -214,7 +234,7 @@ class Circuit:
                 node.kind,
                 node.channels.low.min(),
                 node.channels.high.max(),
-                self.cost.bits.get(node.name),
+                self.price.bits.get(node.name),
             )
             for node in self.report
         ]
@@ -222,7 +242,7 @@ class Circuit:
             [
                 f"circuit of {self.backend.name} {self.backend.version}",
                 str(Table(("node", "kind", "low", "high", "bits"), rows)),
-                str(self.cost),
+                self.price.summary,
             ]
         )
 
@@ -240,22 +260,32 @@ def compile(
     *,
     p_error: float | None = None,
     global_p_error: float | None = None,
+    rounding: Rounding = "exact",
     configuration: Mapping[str, Any] | None = None,
 ) -> Circuit:
     """Return the circuit of `network`, at the least widths that the proof allows.
+
+    Where tables are constant on blocks of accumulators, the low bits are dropped before the
+    lookup if that is cheaper. Exactly, it changes no integer. Approximately, it is cheaper
+    still: a value near a step of its table may be taken for one on the other side of it, so
+    that a code may be that of the next block; no value leaves its proved range for it.
+    `circuit.simulate` shows how often that happens.
 
     Args:
         network: what to compile.
         backend: "concrete-numpy" or "concrete-python"; None takes what is installed.
         p_error: probability that one lookup goes wrong; None leaves it to the backend.
         global_p_error: probability that any lookup of an inference does.
+        rounding: whether low bits that change nothing are dropped, and how.
         configuration: further options of the backend's own `Configuration`, as they are.
 
     Raises:
         MissingExtraError: the backend is not installed.
-        ArgumentError: a probability outside (0, 1), or an option that the backend has not.
+        ArgumentError: a probability outside (0, 1), a rounding of another name, or an option
+            that the backend has not.
         WidthError: a proved width exceeds what a lookup takes; nothing was compiled.
-        BackendError: the backend refuses; it may know no parameters for so many bits.
+        BackendError: the backend refuses; it may know no parameters for so many bits, or no
+            approximate rounding.
         AccumulatorOverflowError: an accumulator that 64 bits do not hold.
 
     Example:
@@ -269,7 +299,7 @@ def compile(
         ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
         ... )
         >>> circuit = compile(network)
-        >>> circuit.cost.bits  # [-6, 6] is moved to [0, 12], and back after decryption
+        >>> circuit.price.bits  # [-6, 6] is moved to [0, 12], and back after decryption
         {'fc': 4}
         >>> circuit.simulate([3, 0, 3])
         array([6])
@@ -278,9 +308,28 @@ def compile(
     options = {"p_error": p_error, "global_p_error": global_p_error, **(configuration or {})}
     for name in ("p_error", "global_p_error"):
         _check_probability(name, options[name])
+    if rounding not in get_args(Rounding):
+        raise ArgumentError(
+            f"rounding is {rounding!r}; expected one of {', '.join(get_args(Rounding))}",
+            argument="rounding",
+            value=rounding,
+            expected=get_args(Rounding),
+        )
+    if rounding == "approximate":
+        target = target.approximating()
     timings: dict[str, float] = {}
     with _timed(timings, "narrow"):
-        report = analyze(narrow(network))
+        narrowed = narrow(network)
+        if rounding != "none":
+            chance = p_error_of(
+                options["p_error"], options["global_p_error"], _count_lookups(narrowed)
+            )
+            narrowed = round_by_price(
+                narrowed,
+                lambda width, bits: target.estimate([Lookups(1, width, bits)], 0, chance),
+                margin=target.approximate,
+            )
+        report = analyze(narrowed)
     lowered = Lowered(report, target)
     box = report[network.input.name].ranges
     sample = np.broadcast_to(box.low, network.input.shape)
@@ -294,8 +343,8 @@ def compile(
         check_agreement(report, lowered.nodes, proof)
     with _timed(timings, "compile"):
         compiled = target.compile(tracing, declared, options)
-    price = cost_of(target, tracing.graph, lowered.nodes, compiled)
-    return Circuit(network, report, target, compiled, price, timings)
+    found = price_of(report.network, target, tracing.graph, lowered.nodes, compiled)
+    return Circuit(network, report, target, compiled, found, timings, rounding)
 
 
 def _check_probability(name: str, value: Any) -> None:
@@ -308,9 +357,14 @@ def _check_probability(name: str, value: Any) -> None:
         )
 
 
-def cost(network: Network, backend: str | None = None, **options: Any) -> Cost:
+def _count_lookups(network: Network) -> int:
+    shapes = (network.shapes[o.name] for o in network.operations if isinstance(o, Lookup))
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def price(network: Network, backend: str | None = None, **options: Any) -> Price:
     """Return what the circuit of `network` costs; the arguments are those of `compile`.
 
     No key is made: small networks take less than a second.
     """
-    return compile(network, backend, **options).cost
+    return compile(network, backend, **options).price

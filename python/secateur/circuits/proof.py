@@ -175,6 +175,9 @@ def declare(graph: Any, proof: Proof) -> dict[Any, tuple[int, int]]:
             low = min(low, -1)
         elif node not in outputs and _only_adds(graph, node):
             low, high = min(max(low, -1), 0), 0
+        elif half := _half_of_rounding(graph, node):
+            # Rounding adds its half before anything else, modulo the same power of two.
+            low, high = low + half, high + half
         declared[node] = (low, high)
     return declared
 
@@ -184,6 +187,16 @@ def _only_adds(graph: Any, node: Any) -> bool:
     return _is_modular(graph, node) and all(
         _is_modular(graph, reader) for reader in graph.graph.successors(node)
     )
+
+
+def _half_of_rounding(graph: Any, node: Any) -> int:
+    """Return half the step of the approximate rounding that alone reads `node`, or 0."""
+    readers = list(graph.graph.successors(node))
+    if len(readers) != 1 or readers[0].properties.get("name") != "round_bit_pattern":
+        return 0
+    options = readers[0].properties["kwargs"]
+    approximate = str(options["exactness"]).endswith("APPROXIMATE")
+    return 1 << options["lsbs_to_remove"] - 1 if approximate and _is_modular(graph, node) else 0
 
 
 def _is_modular(graph: Any, node: Any) -> bool:

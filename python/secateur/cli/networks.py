@@ -140,7 +140,7 @@ def compile(
     global_p_error: float | None,
     as_json: bool,
 ) -> None:
-    """Compile the network in the file MODEL, print its cost, and save it to DIRECTORY if given."""
+    """Compile the network in the file MODEL, print its price, and save it to DIRECTORY if given."""
     from secateur.circuits.circuit import compile as compile_network
 
     if directory is not None:
@@ -151,7 +151,7 @@ def compile(
     if directory is not None:
         circuit.save(directory)
     if as_json:
-        print_json({"backend": circuit.backend.name, **asdict(circuit.cost)})
+        print_json(asdict(circuit.price))
     else:
         say(circuit)
 

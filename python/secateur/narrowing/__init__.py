@@ -1,13 +1,13 @@
 """Narrowing: the same integers from fewer bits, fewer channels and fewer lookups.
 
-Every step is a function Network → Network that changes no result and finds nothing more
+Every step is a function RangeReport → Network that changes no result and finds nothing more
 to do in what it gave back. `narrow` applies all of them until none finds anything.
 """
 
 from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
-from secateur.narrowing.report import Narrowing, Size, Step, explain, narrow
+from secateur.narrowing.report import Narrowing, Saving, Size, explain, narrow
 from secateur.narrowing.rounding import (
     Rounding,
     harmless_roundings,
@@ -18,8 +18,8 @@ from secateur.narrowing.rounding import (
 __all__ = [
     "Narrowing",
     "Rounding",
+    "Saving",
     "Size",
-    "Step",
     "divide_common_factors",
     "drop_dead_channels",
     "explain",

@@ -7,50 +7,52 @@ from dataclasses import replace
 
 import numpy as np
 
-from secateur.narrowing.readers import undone_by_readers
-from secateur.narrowing.widths import proved_ranges
-from secateur.network import Add, Layer, Lookup, Network
-from secateur.network.tables import Integers
+from secateur.analysis import RangeReport
+from secateur.narrowing.readers import proved_ranges, undone_by_readers
+from secateur.network import Integers, Lookup, Network
 from secateur.ranges import Ranges
 
 
-def divide_common_factors(network: Network) -> Network:
-    """Return `network` with the common factor of every channel's codes divided out.
+def divide_common_factors(report: RangeReport) -> Network:
+    """Return the network with the common factor of every channel's codes divided out.
 
     A channel with codes g · w′ and bias g · b′ + r yields g · v′ + r for v′ = w′ · x + b′. A
     lookup or the output behind it puts g and r back, where they cost no width.
     """
-    ranges = proved_ranges(network)
+    network, ranges = report.network, proved_ranges(report)
     for layer in network.layers:
-        codes = layer.codes.astype(np.int64)
-        factor = np.gcd.reduce(codes.reshape(len(codes), -1), axis=1)
-        factor = np.maximum(factor, 1)  # 0 where all codes are zero
-        if (factor == 1).all():
+        # In Python's integers a code of −2^63 has its own magnitude.
+        rows = layer.codes.reshape(len(layer.codes), -1)
+        wide = rows.astype(object) if rows.min() == np.iinfo(np.int64).min else rows
+        factor = np.maximum(np.gcd.reduce(wide, axis=1), 1)  # 0 where all codes are zero
+        if (factor == 1).all() or factor.max() > np.iinfo(np.int64).max:
             continue
-        bias = np.zeros(len(codes), np.int64) if layer.bias is None else layer.bias
+        factor = factor.astype(np.int64)
+        bias = np.zeros(len(factor), np.int64) if layer.bias is None else layer.bias
         quotient, residue = np.divmod(bias, factor)
         undone = undone_by_readers(network, ranges, layer.name, factor, residue)
         if undone is not None:
             network, ranges = undone
-            divided = codes // factor.reshape(-1, *(1,) * (codes.ndim - 1))
+            divided = layer.codes // factor.reshape(-1, *(1,) * (layer.codes.ndim - 1))
             network = network.with_operations(
                 replace(layer, codes=divided.astype(layer.codes.dtype), bias=quotient)
             )
     return network
 
 
-def shift_to_zero(network: Network) -> Network:
-    """Return `network` with a constant added to accumulators so that their low becomes 0.
+def shift_to_zero(report: RangeReport) -> Network:
+    """Return the network with a constant added to accumulators so that their low becomes 0.
 
     Where the readers can tell channels apart every channel has an offset of its own, else
     the whole node has one; where neither can be undone the node is left alone. Before a
     lookup that rounds, only multiples of its rounding step are added.
     """
-    ranges = proved_ranges(network)
+    network, ranges = report.network, proved_ranges(report)
     while True:
         given = network
         for operation in given.operations:
-            if isinstance(operation, Layer | Add):
+            channels = given.shapes[operation.name][:1]
+            if operation.shifted(np.zeros(channels, np.int64)) is not None:
                 network, ranges = _shifted(network, ranges, operation.name)
         if network is given:
             return network
@@ -59,17 +61,16 @@ def shift_to_zero(network: Network) -> Network:
 def _shifted(
     network: Network, ranges: Mapping[str, Ranges], name: str
 ) -> tuple[Network, Mapping[str, Ranges]]:
-    low = ranges[name].low
-    low = np.broadcast_to(low.reshape(len(low), -1).min(axis=1), network.shapes[name][:1])
+    channels = ranges[name].hull_over(range(1, ranges[name].low.ndim))
+    low = channels.broadcast_to(network.shapes[name][:1]).low
     for offset in _offsets(low, network):
-        if offset.any():
+        # A bias holds −offset, which of −2^63 is none.
+        if offset.any() and offset.min() > np.iinfo(np.int64).min:
             undone = undone_by_readers(network, ranges, name, np.ones_like(offset), offset)
             if undone is not None:
                 network, ranges = undone
-                operation = network[name]
-                bias = operation.bias  # type: ignore[attr-defined]
-                shifted = -offset if bias is None else bias - offset
-                return network.with_operations(replace(operation, bias=shifted)), ranges  # type: ignore[type-var]
+                moved = network[name].shifted(-offset)
+                return network.with_operations(moved) if moved else network, ranges
     return network, ranges
 
 

@@ -7,20 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from secateur.narrowing.readers import undone_by_readers
-from secateur.narrowing.widths import proved_ranges
-from secateur.network import Add, Concat, Lookup, Network, Operation
-from secateur.network.tables import Integers, tabulate
+from secateur import exact
+from secateur.analysis import RangeReport
+from secateur.errors import AccumulatorOverflowError
+from secateur.narrowing.readers import proved_ranges, undone_by_readers
+from secateur.network import Box, Integers, Lookup, Network, tabulate
 from secateur.ranges import Ranges
 
 
-def skip_identities(network: Network) -> Network:
-    """Return `network` without the lookups that add at most a constant to what they read.
+def skip_identities(report: RangeReport) -> Network:
+    """Return the network without the lookups that add at most a constant to what they read.
 
     What counts is the proved range of the accumulator: a rectifier of what is never negative
     is an identity. The constant of each channel goes where its readers can undo it.
     """
-    ranges = proved_ranges(network)
+    network, ranges = report.network, proved_ranges(report)
     for name in [o.name for o in network.operations]:
         operation = network[name]  # an earlier skip may have changed what it reads
         if isinstance(operation, Lookup) and not operation.rounding_bits:
@@ -39,34 +40,26 @@ def _added_constant(
     lookup: Lookup, network: Network, ranges: Mapping[str, Ranges]
 ) -> Integers | None:
     """Return int64 [channels] with table(v) = v + constant over the proved range, or None."""
-    channels = network.shapes[lookup.source][:1]
-    source = ranges[lookup.source]
-    low = np.broadcast_to(source.low.reshape(len(source.low), -1).min(axis=1), channels)
-    high = np.broadcast_to(source.high.reshape(len(source.high), -1).max(axis=1), channels)
-    codomain = lookup.table.codomain
-    if (high - low).max() > codomain.high - codomain.low:
+    source = Box(network.shapes[lookup.source], ranges[lookup.source]).channels
+    if int(source.span.max()) > lookup.table.codomain.span:
         return None  # two accumulators share a code; known without listing the table
-    entries = tabulate(lookup.evaluate, low, high)
-    domain = np.minimum(low[:, None] + np.arange(entries.shape[1]), high[:, None])
-    added = entries - domain
+    entries = tabulate(lookup.rule, source.low, source.high)
+    domain = tabulate(lambda v: v, source.low, source.high)
+    try:
+        added = exact.subtract(entries, domain)
+    except AccumulatorOverflowError:
+        return None
     return None if (added != added[:, :1]).any() else added[:, 0]
 
 
 def _without(network: Network, lookup: Lookup) -> Network:
+    def instead(name: str) -> str:
+        return lookup.source if name == lookup.name else name
+
     operations = tuple(
-        _reading(o, lookup.name, lookup.source) for o in network.operations if o.name != lookup.name
+        o.reading_from(tuple(map(instead, o.sources)))
+        for o in network.operations
+        if o.name != lookup.name
     )
-    output = network.output
-    if output.source == lookup.name:
-        output = replace(output, source=lookup.source)
+    output = replace(network.output, source=instead(network.output.source))
     return replace(network, operations=operations, output=output)
-
-
-def _reading(operation: Operation, old: str, new: str) -> Operation:
-    """Return the operation with `new` in place of its source `old`."""
-    sources = tuple(new if s == old else s for s in operation.sources)
-    if sources == operation.sources:
-        return operation
-    if isinstance(operation, Add | Concat):
-        return replace(operation, sources=sources)
-    return replace(operation, source=sources[0])  # type: ignore[type-var]

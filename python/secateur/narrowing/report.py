@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from secateur.analysis import RangeReport
+from secateur.analysis import NodeRange, RangeReport, analyze
 from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
-from secateur.narrowing.widths import circuit_bits, report_of
 from secateur.network import Lookup, Network
+from secateur.show.tables import Table
 
 #: In the order in which one makes work for the next.
-_STEPS: tuple[Callable[[Network], Network], ...] = (
+_STEPS: tuple[Callable[[RangeReport], Network], ...] = (
     skip_identities,
     fold_constants,
     drop_dead_channels,
@@ -43,7 +43,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Step:
+class Saving:
     """One step that found something to do: its name, the size before it and after it."""
 
     name: str
@@ -62,20 +62,18 @@ class Narrowing:
     """
 
     network: Network
-    steps: tuple[Step, ...]
+    steps: tuple[Saving, ...]
     bits: Mapping[str, tuple[int, int | None]]
 
     def __str__(self) -> str:
         """A table, one row per step, and one row per accumulator."""
-        rows: list[tuple[str, ...]] = [("step", "bits", "lookups", "channels", "codes")]
-        for step in self.steps:
-            pairs = (
-                (getattr(step.before, name), getattr(step.after, name)) for name in rows[0][1:]
-            )
-            rows.append((step.name, *(_change(before, after) for before, after in pairs)))
-        layers: list[tuple[str, ...]] = [("accumulator", "bits")]
-        layers += [(name, _change(*pair)) for name, pair in self.bits.items()]
-        return f"{_table(rows)}\n\n{_table(layers)}"
+        sizes = ("bits", "lookups", "channels", "codes")
+        steps = [
+            (step.name, *(_change(getattr(step.before, n), getattr(step.after, n)) for n in sizes))
+            for step in self.steps
+        ]
+        layers = [(name, _change(*pair)) for name, pair in self.bits.items()]
+        return f"{Table(('step', *sizes), steps)}\n\n{Table(('accumulator', 'bits'), layers)}"
 
 
 def explain(network: Network) -> Narrowing:
@@ -84,23 +82,21 @@ def explain(network: Network) -> Narrowing:
     Raises:
         AccumulatorOverflowError: an accumulator that 64 bits do not hold.
     """
-    first = report_of(network)
+    first = analyze(network)
     steps = []
     report = first
     while True:
         given = report.network
         for step in _STEPS:
-            network = step(report.network)
+            network = step(report)
             if network is not report.network:
-                before, report = report, report_of(network)
+                before, report = report, analyze(network)
                 name = step.__name__.replace("_", " ")
-                steps.append(Step(name, _size(before), _size(report)))
+                steps.append(Saving(name, _size(before), _size(report)))
         if report.network is given:
             break
-    last = {node.name: circuit_bits(node.ranges) for node in report.accumulators}
-    bits = {
-        node.name: (circuit_bits(node.ranges), last.get(node.name)) for node in first.accumulators
-    }
+    last = {node.name: _bits(node) for node in report.accumulators}
+    bits = {node.name: (_bits(node), last.get(node.name)) for node in first.accumulators}
     return Narrowing(network, tuple(steps), bits)
 
 
@@ -146,22 +142,19 @@ def _size(report: RangeReport) -> Size:
     network = report.network
     lookups = [o.name for o in network.operations if isinstance(o, Lookup)]
     return Size(
-        bits=max(circuit_bits(node.ranges) for node in report),
+        bits=max(_bits(node) for node in report),
         lookups=sum(int(np.prod(network.shapes[name])) for name in lookups),
         channels=sum(network.shapes[o.name][0] for o in network.operations),
         codes=sum(int(np.count_nonzero(layer.codes)) for layer in network.layers),
     )
 
 
+def _bits(node: NodeRange) -> int:
+    """The width of an integer type that holds all channels of a node, which share it."""
+    return node.ranges.hull().bits("integer")
+
+
 def _change(before: int, after: int | None) -> str:
     if after is None:
         return f"{before}→dropped"
     return str(before) if before == after else f"{before}→{after}"
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )

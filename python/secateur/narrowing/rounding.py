@@ -13,12 +13,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from secateur.analysis import LARGEST_TABLE, RangeReport
+from secateur.analysis import RangeReport, analyze
 from secateur.errors import RoundingError
-from secateur.narrowing.readers import moved_by_readers
-from secateur.narrowing.widths import circuit_bits, proved_ranges, report_of
-from secateur.network import Add, ExplicitTable, Layer, Lookup, Network, Operation
-from secateur.network.tables import Integers, tabulate
+from secateur.narrowing.readers import moved_by_readers, proved_ranges
+from secateur.network import (
+    LARGEST_TABLE,
+    Add,
+    ExplicitTable,
+    Integers,
+    Layer,
+    Lookup,
+    Network,
+    Operation,
+    tabulate,
+)
 from secateur.ranges import Ranges
 
 #: Width of the accumulator and number of its low bits that are dropped ↦ price of one lookup.
@@ -67,7 +75,7 @@ def harmless_roundings(network: Network) -> tuple[Rounding, ...]:
         >>> [(r.bits, r.factor, r.offset, r.width) for r in harmless_roundings(network)]
         [(1, array([1]), array([7]), 4), (2, array([1]), array([9]), 4)]
     """
-    report = report_of(network)
+    report = analyze(network)
     return tuple(r for source in _looked_up(network) for r in _roundings(report, source))
 
 
@@ -84,8 +92,6 @@ def round_harmlessly(network: Network, bits: Mapping[str, int]) -> Network:
     """
     possible = harmless_roundings(network)
     for name, wanted in bits.items():
-        if wanted == 0:
-            continue
         lookup = network[name]
         if not isinstance(lookup, Lookup):
             raise RoundingError(
@@ -93,29 +99,36 @@ def round_harmlessly(network: Network, bits: Mapping[str, int]) -> Network:
                 layer=name,
                 bits=wanted,
             )
-        rounding = next(
-            (r for r in possible if r.source == lookup.source and r.bits == wanted), None
-        )
-        rounded = None if rounding is None else _rounded(network, rounding)
+        if wanted == lookup.rounding_bits:
+            # Already so, or rounded with another lookup of the same accumulator.
+            continue
+        fitting = [r for r in possible if r.source == lookup.source and r.bits == wanted]
+        rounded = None
+        if fitting and not lookup.rounding_bits:
+            rounded = _rounded(network, fitting[0])
         if rounded is None:
             raise _refusal(network, lookup, wanted)
         network = rounded
     return network
 
 
-def round_by_price(network: Network, price: LookupPrice) -> Network:
+def round_by_price(network: Network, price: LookupPrice, *, margin: bool = False) -> Network:
     """Return `network` with every lookup rounded where that is harmless and costs less.
 
     Args:
         network: narrowed; its accumulators are as wide as they have to be.
         price: of one lookup; see `LookupPrice`.
+        margin: keep half a block free below the least and above the greatest value, for those
+            that go astray where bits are dropped approximately.
     """
-    report = report_of(network)
+    report = analyze(network)
     choices: dict[str, list[Rounding]] = {}
     for rounding in harmless_roundings(network):
+        if margin:
+            rounding = _with_margin(rounding, report[rounding.source].channels)
         choices.setdefault(rounding.source, []).append(rounding)
     for source, roundings in choices.items():
-        plain = price(circuit_bits(report[source].ranges), 0)
+        plain = price(report[source].ranges.hull().bits("integer"), 0)
         for rounding in sorted(roundings, key=lambda r: price(r.width, r.bits)):
             if price(rounding.width, rounding.bits) >= plain:
                 break
@@ -124,6 +137,15 @@ def round_by_price(network: Network, price: LookupPrice) -> Network:
                 network = rounded
                 break
     return network
+
+
+def _with_margin(rounding: Rounding, channels: Ranges) -> Rounding:
+    """Return `rounding` with half a block free on both sides of what occurs."""
+    half = 1 << rounding.bits - 1
+    low = rounding.factor * channels.low + rounding.offset
+    offset = rounding.offset + np.where(low < half, 2 * half, 0)
+    highest = int((rounding.factor * channels.high + offset).max()) + half
+    return replace(rounding, offset=offset, width=highest.bit_length())
 
 
 def _looked_up(network: Network) -> dict[str, list[Lookup]]:
@@ -142,10 +164,10 @@ def _steps(report: RangeReport, source: str) -> list[Integers] | None:
     wide for a table.
     """
     channels = report[source].channels
-    if (channels.high - channels.low).max(initial=0) >= LARGEST_TABLE:
+    if channels.span.max() >= LARGEST_TABLE:
         return None
     lookups = _looked_up(report.network)[source]
-    tables = [tabulate(o.evaluate, channels.low, channels.high) for o in lookups]
+    tables = [tabulate(o.rule, channels.low, channels.high) for o in lookups]
     differs = np.any([table[:, 1:] != table[:, :-1] for table in tables], axis=0)
     return [np.flatnonzero(row) + 1 for row in differs]
 
@@ -158,16 +180,16 @@ def _roundings(report: RangeReport, source: str) -> Iterator[Rounding]:
     widest = int(channels.bits("span").max())
     for bits in range(1, widest):
         fits = [
-            fit(at, low, high - low, bits, (1 << widest) - 1)
-            for at, low, high in zip(
-                steps, channels.low.tolist(), channels.high.tolist(), strict=True
+            fit(at, low, span, bits, (1 << widest) - 1)
+            for at, low, span in zip(
+                steps, channels.low.tolist(), channels.span.tolist(), strict=True
             )
         ]
         if None in fits:
             return
         factor, offset = np.array(fits, np.int64).T
-        moved = Ranges(factor * channels.low + offset, factor * channels.high + offset)
-        yield Rounding(source, bits, factor, offset, circuit_bits(moved))
+        moved = channels * factor + offset
+        yield Rounding(source, bits, factor, offset, moved.hull().bits("integer"))
 
 
 #: Steps of a channel, its low end and span, bits to drop, the greatest value that a factor may
@@ -216,12 +238,12 @@ def _fit_by_stretching(
 def _rounded(network: Network, rounding: Rounding) -> Network | None:
     """Return `network` with one rounding in it; None where readers cannot undo its offset."""
     name, factor, offset = rounding.source, rounding.factor, rounding.offset
-    channels = report_of(network)[name].channels
+    channels = analyze(network)[name].channels
     tables = [_on_blocks(o, rounding, channels) for o in _readers(network, name)]
     if offset.any() or (factor != 1).any():
         # What a lookup undoes here is replaced below; others know no factor.
         ones = np.ones_like(offset)
-        moved = moved_by_readers(network, proved_ranges(network), name, ones, -offset)
+        moved = moved_by_readers(network, proved_ranges(analyze(network)), name, ones, -offset)
         if moved is None:
             return None
         network = moved[0].with_operations(_moved(network[name], factor, offset))
@@ -250,19 +272,19 @@ def _on_blocks(lookup: Lookup, rounding: Rounding, channels: Ranges) -> Lookup:
     A block may begin below the range; the least value in it that occurs has its code.
     """
     factor, bits = rounding.factor[:, None], rounding.bits
-    low, span = channels.low[:, None], (channels.high - channels.low)[:, None]
+    low, span = channels.low[:, None], channels.span.astype(np.int64)[:, None]
     moved = factor * low + rounding.offset[:, None]
     start = moved >> bits << bits
     keys = start + np.arange(int((moved + factor * span - start).max()) + 1)
     occurring = low + np.clip(-((moved - keys) // factor), 0, span)
-    entries = lookup.evaluate(np.ascontiguousarray(occurring.T)).T
+    entries = lookup.rule(np.ascontiguousarray(occurring.T)).T
     table = ExplicitTable(entries, start[:, 0])
     return replace(lookup, table=table, factor=None, offset=None, rounding_bits=bits)
 
 
 def _refusal(network: Network, lookup: Lookup, bits: int) -> RoundingError:
     """Return why `bits` low bits before `lookup` cannot be dropped without changing an integer."""
-    report, source = report_of(network), lookup.source
+    report, source = analyze(network), lookup.source
     most = max((r.bits for r in harmless_roundings(network) if r.source == source), default=0)
     at_most = f"at most {most} can be dropped" if most else "none can be dropped"
     facts = {"layer": lookup.name, "bits": bits, "most": most}
@@ -275,9 +297,7 @@ def _refusal(network: Network, lookup: Lookup, bits: int) -> RoundingError:
             after = int(low[channel] + inside[0])
             beside = np.stack([np.full_like(low, v) for v in (after - 1, after)])
             entries = tuple(
-                lookup.evaluate(np.clip(beside, low, report[source].channels.high))[
-                    :, channel
-                ].tolist()
+                lookup.rule(np.clip(beside, low, report[source].channels.high))[:, channel].tolist()
             )
             return RoundingError(
                 f"layer {lookup.name!r}, channel {channel}: with {bits} low bits dropped the "

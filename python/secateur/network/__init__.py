@@ -1,27 +1,31 @@
 """The network: a frozen graph of integer operations, the value that every stage takes and gives."""
 
-from secateur.network.graph import Input as Input, Network as Network, Output as Output
-from secateur.network.operations import (
-    Add as Add,
-    Concat as Concat,
-    Conv as Conv,
-    Layer as Layer,
-    Linear as Linear,
-    Lookup as Lookup,
-    MaxPool as MaxPool,
+from secateur.network.arrays import Floats as Floats, Integers as Integers, Mask as Mask
+from secateur.network.change import CannotUndoError as CannotUndoError, Change as Change
+from secateur.network.ends import Input as Input, Output as Output
+from secateur.network.graph import Network as Network
+from secateur.network.layers import Conv as Conv, Layer as Layer, Linear as Linear
+from secateur.network.lookups import LARGEST_TABLE as LARGEST_TABLE, Lookup as Lookup
+from secateur.network.operation import (
+    Box as Box,
+    End as End,
     Operation as Operation,
-    Reshape as Reshape,
     Shape as Shape,
-    SumPool as SumPool,
+)
+from secateur.network.pools import MaxPool as MaxPool, SumPool as SumPool
+from secateur.network.rearranging import (
+    Concat as Concat,
+    Reshape as Reshape,
     Transpose as Transpose,
 )
+from secateur.network.sums import Add as Add
 from secateur.network.tables import (
     Activation as Activation,
     Affine as Affine,
     ExplicitTable as ExplicitTable,
-    Floats as Floats,
     FunctionTable as FunctionTable,
-    Integers as Integers,
     Quantize as Quantize,
+    Step as Step,
     Table as Table,
+    tabulate as tabulate,
 )

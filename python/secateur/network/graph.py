@@ -1,200 +1,34 @@
 """The network: a frozen graph of integer operations, and what it computes.
 
-A network is the value that every stage takes and gives. Calling it runs the reference
-interpreter; an encrypted circuit of the same network decrypts to the same integers.
+A network is the value that every stage takes and gives. Calling it computes its integers,
+exactly or not at all; an encrypted circuit of the same network decrypts to the same ones.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from math import prod
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from secateur.errors import DtypeError, InputRangeError, NetworkError, ShapeError
-from secateur.network.operations import Layer, Operation, Shape
-from secateur.network.tables import Floats, Integers, _along_channels
+from secateur.errors import AccumulatorOverflowError, NetworkError
+from secateur.network.arrays import Floats, Frozen, Integers
+from secateur.network.ends import Input, Output
+from secateur.network.layers import Layer
+from secateur.network.operation import Operation, Shape
 
+# How many elements of a node are computed at a time.
+_ELEMENTS = 1 << 20
 
-@dataclass(frozen=True, eq=False)
-class Input:
-    """What a network takes: integers in a declared range, with their float scale.
-
-    floats = scale · codes + bias. Codes are centred (zero point subtracted): padding is code 0.
-
-    Args:
-        shape: shape of one sample; axis 0 is the channel (feature) axis.
-        low: int64, broadcastable to `shape`; the least permitted code.
-        high: int64, broadcastable to `shape`; the greatest.
-        scale: float value of one step of the code; one, or float64 broadcastable to `shape`.
-        name: what operations call it.
-        bias: float value of code 0; one, or float64 broadcastable to `shape`.
-        features: what the elements along axis 0 are called, or None.
-    """
-
-    shape: Shape
-    low: Integers
-    high: Integers
-    scale: float | Floats = 1.0
-    name: str = "input"
-    bias: float | Floats = 0.0
-    features: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        for side in ("low", "high"):
-            value = np.asarray(getattr(self, side), dtype=np.int64)
-            if value.ndim > len(self.shape) or any(
-                have not in (1, want)
-                for have, want in zip(value.shape[::-1], self.shape[::-1], strict=False)
-            ):
-                raise ShapeError(
-                    f"input {self.name!r}: {side} has shape {value.shape}, which does not "
-                    f"broadcast to a sample's {self.shape}",
-                    argument=side,
-                    shape=value.shape,
-                    expected=self.shape,
-                )
-            object.__setattr__(self, side, value)
-        if (self.low > self.high).any():
-            raise NetworkError(f"input {self.name!r}: low {self.low} lies above high {self.high}")
-        for side in ("scale", "bias"):
-            self._check_floats(side)
-        if self.features is not None and len(self.features) != self.shape[0]:
-            raise NetworkError(
-                f"input {self.name!r}: {len(self.features)} names for {self.shape[0]} features"
-            )
-
-    def _check_floats(self, side: str) -> None:
-        """Keep a private, read-only copy of the scale or bias where it is an array."""
-        value = np.array(getattr(self, side), dtype=np.float64)
-        valid = bool(np.isfinite(value).all() and (side == "bias" or (value > 0).all()))
-        try:
-            np.broadcast_to(value, self.shape)
-        except ValueError:
-            valid = False
-        if not valid:
-            raise NetworkError(
-                f"input {self.name!r}: {side} is {value}; expected finite numbers"
-                f"{' above 0' * (side == 'scale')}, broadcastable to {self.shape}"
-            )
-        value.setflags(write=False)
-        object.__setattr__(self, side, value if value.ndim else float(value))
-
-    def quantize(self, x: ArrayLike) -> Integers:
-        """Return the codes of float samples `x` [batch, *shape], int64, clipped to the range."""
-        codes = np.rint((np.asarray(x, dtype=np.float64) - self.bias) / self.scale)
-        return np.clip(codes, self.low, self.high).astype(np.int64)
-
-    def check(self, x: NDArray[Any]) -> None:
-        """Raise unless `x` [batch, *shape] holds integers within the declared range.
-
-        Raises:
-            DtypeError: `x` is not of an integer dtype.
-            ShapeError: a sample's shape is not `shape`.
-            InputRangeError: a value outside [low, high]; names the first.
-        """
-        if not np.issubdtype(x.dtype, np.integer):
-            raise DtypeError(
-                f"input {self.name!r}: got {x.dtype}, expected integer codes; "
-                "network.quantize_input(x) makes them from floats",
-                argument=self.name,
-                dtype=x.dtype,
-                expected="integer",
-            )
-        if x.shape[1:] != self.shape:
-            raise ShapeError(
-                f"input {self.name!r}: a sample has shape {x.shape[1:]}, expected {self.shape}",
-                argument=self.name,
-                shape=x.shape[1:],
-                expected=self.shape,
-            )
-        outside = (x < self.low) | (x > self.high)
-        if outside.any():
-            at = tuple(int(i) for i in np.argwhere(outside)[0])
-            low, high = (int(np.broadcast_to(v, self.shape)[at[1:]]) for v in (self.low, self.high))
-            raise InputRangeError(
-                f"input {self.name!r}: value {x[at]} at {at} lies outside [{low}, {high}], "
-                "the range that every proof assumes",
-                index=at,
-                value=int(x[at]),
-                low=low,
-                high=high,
-            )
+# No node is larger: a geometry of more elements comes from a damaged or hostile file.
+_LARGEST_NODE = 1 << 31
 
 
 @dataclass(frozen=True, eq=False)
-class Output:
-    """How the last accumulators are read, in the clear, after decryption.
-
-    integers = factor · v + offset; floats = scale · integers + bias. None of it costs
-    accumulator width, so that narrowing the last layer changes no result.
-
-    Args:
-        source: name of the node that is decrypted.
-        factor, offset: int64 [channels] or [1].
-        scale, bias: float64 [channels] or [1].
-        labels: what a classifier says, one for each channel, two for a single channel (the
-            second where its float is above 0); None where the floats are the answer.
-        tail: what makes probabilities of the floats, over the channels; None where nothing does.
-    """
-
-    source: str
-    factor: Integers
-    offset: Integers
-    scale: Floats
-    bias: Floats
-    labels: tuple[str | float, ...] | None = None
-    tail: Literal["softmax", "sigmoid"] | None = None
-
-    def __post_init__(self) -> None:
-        if self.tail not in (None, "softmax", "sigmoid"):
-            raise NetworkError(
-                f"the output's tail is {self.tail!r}; there are 'softmax' and 'sigmoid'"
-            )
-
-    def integers(self, v: Integers) -> Integers:
-        """Return the network's integers for decrypted `v`, int64 [batch, channels, ...]."""
-        return v * _along_channels(self.factor, v) + _along_channels(self.offset, v)
-
-    def dequantize(self, integers: Integers) -> Floats:
-        """Return the floats that `integers` [batch, channels, ...] stand for."""
-        return integers * _along_channels(self.scale, integers) + _along_channels(
-            self.bias, integers
-        )
-
-    def answer(self, floats: Floats) -> NDArray[Any]:
-        """Return what `floats` [batch, channels] say: a label each [batch], or the floats."""
-        if self.labels is None:
-            return floats
-        chosen = floats[:, 0] > 0 if floats.shape[1] == 1 else floats.argmax(axis=1)
-        return np.array(self.labels)[chosen.astype(np.int64)]
-
-    def probabilities(self, floats: Floats) -> Floats:
-        """Return the probability of every class for `floats` [batch, channels].
-
-        Returns:
-            float64 [batch, classes]; a single channel with two labels gives two classes.
-
-        Raises:
-            NetworkError: the output has no tail.
-        """
-        if self.tail is None:
-            raise NetworkError("the output has no softmax or sigmoid, so that it says no chances")
-        if self.tail == "softmax":
-            powers = np.exp(floats - floats.max(axis=1, keepdims=True))
-            return powers / powers.sum(axis=1, keepdims=True)
-        chances = np.exp(-np.logaddexp(0.0, -floats))
-        if floats.shape[1] == 1 and self.labels is not None:
-            return np.concatenate([1.0 - chances, chances], axis=1)
-        return chances
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
+class Network(Frozen):
     """A frozen graph of integer operations with one input and one output.
 
     Args:
@@ -212,21 +46,25 @@ class Network:
     output: Output
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", tuple(self.operations))
+        for operation in self.operations:
+            if not isinstance(operation, Operation):
+                raise NetworkError(f"{operation!r} is no operation")
         if self.output.source not in self.shapes:
             raise NetworkError(
                 f"the output reads {self.output.source!r}, which is no operation",
                 operation=self.output.source,
             )
-        channels = math.prod(self.shapes[self.output.source][:1])
-        labels = self.output.labels
-        if labels is not None and len(labels) != max(channels, 2):
-            raise NetworkError(f"the output has {len(labels)} labels for {channels} channels")
+        self.output.check(self.shapes[self.output.source][0])
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
         """Name → shape of every node, batch axis left out; the input's is there too."""
         shapes = {self.input.name: self.input.shape}
         for operation in self.operations:
+            for name in (self.input.name, operation.name, *operation.sources):
+                if not isinstance(name, str):
+                    raise NetworkError(f"a node is called {name!r}, expected a string")
             if operation.name in shapes:
                 raise NetworkError(
                     f"two operations are named {operation.name!r}", layer=operation.name
@@ -237,7 +75,14 @@ class Network:
                     f"layer {operation.name!r} reads {missing[0]!r}, which is no earlier operation",
                     layer=operation.name,
                 )
-            shapes[operation.name] = operation.shape(*(shapes[s] for s in operation.sources))
+            shape = operation.shape(*(shapes[s] for s in operation.sources))
+            if prod(shape) > _LARGEST_NODE:
+                raise NetworkError(
+                    f"layer {operation.name!r} has {prod(shape)} elements, "
+                    f"{shape}, more than the {_LARGEST_NODE} of any node",
+                    layer=operation.name,
+                )
+            shapes[operation.name] = shape
         return shapes
 
     @property
@@ -273,27 +118,65 @@ class Network:
 
         Raises:
             DtypeError, ShapeError, InputRangeError: see `Input.check`.
+            AccumulatorOverflowError: a value that int64 does not hold; names layer and channel.
         """
-        x = np.asarray(x)
-        self.input.check(x)
-        nodes = {self.input.name: x.astype(np.int64)}
+        codes = np.asarray(x)
+        self.input.check(codes)
+        return dict(self._run(codes.astype(np.int64)))
+
+    def _run(self, x: Integers) -> Iterator[tuple[str, Integers]]:
+        """Yield every node's name and integers, letting go of those that nobody reads again."""
+        last = {source: o.name for o in self.operations for source in o.sources}
+        alive = {self.input.name: x}
+        yield self.input.name, x
         for operation in self.operations:
-            nodes[operation.name] = operation.evaluate(*(nodes[s] for s in operation.sources))
-        return nodes
+            try:
+                values = operation.evaluate(*(alive[s] for s in operation.sources))
+            except AccumulatorOverflowError as error:
+                sample, channel, *_ = error.index  # type: ignore[attr-defined]
+                raise AccumulatorOverflowError(
+                    f"layer {operation.name!r}, channel {channel}: sample {sample} comes to "
+                    f"{error.high}, which 64 bits do not hold",  # type: ignore[attr-defined]
+                    layer=operation.name,
+                    channel=channel,
+                    low=error.low,  # type: ignore[attr-defined]
+                    high=error.high,  # type: ignore[attr-defined]
+                    index=error.index,  # type: ignore[attr-defined]
+                ) from None
+            for source in set(operation.sources):
+                if last[source] == operation.name:
+                    del alive[source]
+            if operation.name in last:
+                alive[operation.name] = values
+            yield operation.name, values
 
     def __call__(self, x: ArrayLike) -> Integers:
-        """Return the network's integers for codes `x`.
+        """Return the network's integers for codes `x`, in memory that does not grow with the batch.
 
         Args:
             x: integer [batch, *input.shape], or [*input.shape] for one sample.
 
         Returns:
             int64 [batch, *output shape], or [*output shape] for one sample.
+
+        Raises:
+            DtypeError, ShapeError, InputRangeError: see `Input.check`.
+            AccumulatorOverflowError: a value that int64 does not hold; names layer and channel.
         """
-        x = np.asarray(x)
-        if x.ndim == len(self.input.shape):
-            return self(x[None])[0]
-        return self.output.integers(self.nodes(x)[self.output.source])
+        codes = np.asarray(x)
+        if codes.ndim == len(self.input.shape):
+            return self(codes[None])[0]
+        self.input.check(codes)
+        given = np.empty((len(codes), *self.shapes[self.output.source]), np.int64)
+        # Samples at a time, so that the largest node stays within some megabytes.
+        step = max(1, _ELEMENTS // max(map(prod, self.shapes.values())))
+        for start in range(0, len(codes), step):
+            part = slice(start, start + step)
+            for name, values in self._run(codes[part].astype(np.int64)):
+                if name == self.output.source:
+                    given[part] = self.output.integers(values)
+                    break
+        return given
 
     def quantize_input(self, x: ArrayLike) -> Integers:
         """Return the codes of float samples `x`, int64 of the same shape, clipped to the range."""
@@ -303,5 +186,8 @@ class Network:
         """Return float outputs for float samples `x` [batch, *input.shape]: float64 [batch, ...].
 
         The float samples are quantised, run through the integers and dequantised.
+
+        Raises:
+            NotFiniteError: NaN or infinity among the samples.
         """
         return self.output.dequantize(self(self.quantize_input(x)))

@@ -12,40 +12,29 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.errors import (
-    FileFormatError,
-    FileVersionError,
-    NetworkError,
-    SecateurError,
-)
+from secateur.envelope import Envelope
+from secateur.errors import NetworkError
 from secateur.extras import needed_for
 from secateur.files import write_whole
-from secateur.network import Input, Network, Output, operations, tables
+from secateur.network import tables
+from secateur.network.ends import Input, Output
+from secateur.network.graph import Network
+from secateur.network.kinds import OPERATIONS
 
-FORMAT = "secateur-network"
-VERSION = 1
+ENVELOPE = Envelope("network", "secateur-network", version=1)
 
 #: Name in a file → class. Names are part of the format: never change one.
 _KINDS: Mapping[str, type] = {
     "network": Network,
     "input": Input,
     "output": Output,
-    "linear": operations.Linear,
-    "conv": operations.Conv,
-    "lookup": operations.Lookup,
-    "add": operations.Add,
-    "concat": operations.Concat,
-    "sum-pool": operations.SumPool,
-    "max-pool": operations.MaxPool,
-    "reshape": operations.Reshape,
-    "transpose": operations.Transpose,
+    **{operation.kind: operation for operation in OPERATIONS},
     "function-table": tables.FunctionTable,
     "explicit-table": tables.ExplicitTable,
     "affine": tables.Affine,
@@ -83,12 +72,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     """
     numpy_io = _safetensors()
     tensors: Tensors = {}
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "secateur": version("secateur"),
-        "network": _encode(network, "network", tensors),
-    }
+    header = ENVELOPE.seal({"network": _encode(network, "network", tensors)})
     header["sha256"] = _hash(header, tensors)
     write_whole(path, numpy_io.save(tensors, metadata={"secateur": _canonical(header)}))
 
@@ -102,30 +86,21 @@ def load(path: str | os.PathLike[str]) -> Network:
         FileVersionError: a later version of this library wrote it.
         OSError: the file cannot be read.
     """
+    numpy_io = _safetensors()
     if Path(path).is_dir():
         circuit = any(Path(path).glob("*/manifest.json"))
         saved = " that holds a saved circuit; Circuit.load(directory) reads it" * circuit
-        raise _damaged(path, f"is a directory{saved}")
-    header, tensors = _read(Path(path))
-    if header.get("format") != FORMAT or "version" not in header:
-        raise _damaged(path, "is no network of this library")
-    if header["version"] != VERSION:
-        raise FileVersionError(
-            f"{path} has format version {header['version']}, written by secateur "
-            f"{header.get('secateur')}; this one, {version('secateur')}, reads version {VERSION}",
-            path=str(path),
-            version=header["version"],
-            known=VERSION,
-        )
-    if header.pop("sha256", None) != _hash(header, tensors):
-        raise _damaged(path, "does not match its hash: it was altered or damaged")
-    try:
+        raise ENVELOPE.refused(path, f"is a directory{saved}")
+    content = Path(path).read_bytes()
+    with ENVELOPE.reading(path):
+        header, tensors = _read(content, numpy_io)
+        ENVELOPE.open(header, path)
+        if header.pop("sha256", None) != _hash(header, tensors):
+            raise ENVELOPE.refused(path, "does not match its hash: it was altered or damaged")
         network = _decode(header["network"], tensors)
-    except (SecateurError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, f"holds no valid network: {error}") from error
-    if not isinstance(network, Network):
-        raise _damaged(path, f"holds a {type(network).__name__} in place of a network")
-    return network
+        if not isinstance(network, Network):
+            raise TypeError(f"it holds a {type(network).__name__}")
+        return network
 
 
 def fingerprint(network: Network) -> str:
@@ -148,28 +123,16 @@ def _safetensors() -> Any:
     return safetensors.numpy
 
 
-def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
-    """Return header and arrays of a file, whatever they are."""
-    numpy_io = _safetensors()
-    from safetensors import SafetensorError
-
-    content = path.read_bytes()
-    try:
-        tensors = numpy_io.load(content)
-        # The library reads metadata from named files only; the layout is 8 bytes of
-        # little-endian length, then that much JSON.
-        length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-        header = json.loads(metadata["secateur"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"is truncated or is no network of this library: {error}") from error
-    if not isinstance(header, dict):
-        raise _damaged(path, "is no network of this library")
-    return header, tensors
-
-
-def _damaged(path: str | os.PathLike[str], problem: str) -> FileFormatError:
-    return FileFormatError(f"{path} {problem}", path=str(path), problem=problem)
+def _read(content: bytes, numpy_io: Any) -> tuple[Any, Tensors]:
+    """Return header and arrays of a file's bytes, whatever they are."""
+    tensors = numpy_io.load(content)
+    # The library reads metadata from named files only; the layout is 8 bytes of
+    # little-endian length, then that much JSON.
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    if "secateur" not in metadata:
+        return None, {}
+    return json.loads(metadata["secateur"]), tensors
 
 
 def _canonical(value: Any) -> str:
@@ -180,9 +143,10 @@ def _hash(value: Any, tensors: Tensors) -> str:
     digest = hashlib.sha256(_canonical(value).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
-        little = array.astype(array.dtype.newbyteorder("<"))
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         digest.update(_canonical([name, little.dtype.str, list(array.shape)]).encode())
-        digest.update(little.tobytes())
+        if little.size:
+            digest.update(little.data.cast("B"))
     return digest.hexdigest()
 
 
@@ -208,13 +172,15 @@ def _encode(value: Any, where: str, tensors: Tensors) -> Any:
             operation=type(value).__qualname__,
         )
     encoded = {
-        f.name: _encode(getattr(value, f.name), f"{where}.{f.name}", tensors) for f in fields(value)
+        f.name: _encode(getattr(value, f.name), f"{where}.{f.name}", tensors)
+        for f in fields(value)
+        if f.init
     }
     return {"$kind": _NAMES[type(value)], **encoded}
 
 
 def _decode(value: Any, tensors: Tensors) -> Any:
-    """Return what `_encode` was given; raises KeyError or TypeError for what it never gives."""
+    """Return what `_encode` was given; raises whatever comes of what it never gives."""
     if isinstance(value, list):
         return tuple(_decode(v, tensors) for v in value)
     if not isinstance(value, dict):

@@ -2,120 +2,76 @@
 
 A table is a rule, not an array: it is evaluated for the values that are asked for, so
 that its size follows the proved range of an accumulator and never the range of a type.
-Evaluation is the same bit for bit wherever a value stands in an array: only correctly
-rounded float64 operations and scalar functions of the C library are used.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import signature
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from secateur.errors import NetworkError
-from secateur.ranges import Range
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-
-def _scalar(function: Callable[[float], float]) -> Callable[[Floats], Floats]:
-    """Lift a scalar function to arrays, calling it once for every distinct value.
-
-    NumPy's own transcendental loops may round differently in a vector's body and tail;
-    one call per value cannot.
-    """
-
-    def lifted(x: Floats) -> Floats:
-        distinct, where = np.unique(x, return_inverse=True)
-        return np.array([function(v) for v in distinct.tolist()])[where].reshape(x.shape)
-
-    return lifted
-
-
-def _sigmoid(x: float) -> float:
-    if x >= 0:
-        return 1.0 / (1.0 + math.exp(-x))
-    e = math.exp(x)
-    return e / (1.0 + e)
-
-
-def _softplus(x: float) -> float:
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
-
-
-_SQRT_HALF = math.sqrt(0.5)
-_SQRT_TWO_OVER_PI = math.sqrt(2.0 / math.pi)
-
-
-def _gelu(x: float) -> float:
-    return 0.5 * x * (1.0 + math.erf(x * _SQRT_HALF))
-
-
-def _gelu_tanh(x: float) -> float:
-    return 0.5 * x * (1.0 + math.tanh(_SQRT_TWO_OVER_PI * (x + 0.044715 * x * x * x)))
-
-
-def _elu(x: Floats, alpha: float) -> Floats:
-    return np.where(x > 0, x, alpha * _scalar(math.expm1)(np.minimum(x, 0.0)))
-
-
-_SELU_ALPHA = 1.6732632423543772
-_SELU_SCALE = 1.0507009873554805
-
-#: Elementwise functions by name; each takes a float64 array and its named parameters.
-ACTIVATIONS: Mapping[str, Callable[..., Floats]] = {
-    "abs": np.abs,
-    "celu": lambda x, alpha: np.where(
-        x > 0, x, alpha * _scalar(math.expm1)(np.minimum(x, 0.0) / alpha)
-    ),
-    "elu": _elu,
-    "gelu": lambda x: _scalar(_gelu)(x),
-    "gelu_tanh": lambda x: _scalar(_gelu_tanh)(x),
-    "hardsigmoid": lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0,
-    "hardswish": lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0,
-    "hardtanh": lambda x, min_val, max_val: np.clip(x, min_val, max_val),
-    "leaky_relu": lambda x, negative_slope: np.where(x >= 0, x, negative_slope * x),
-    "logsigmoid": lambda x: -_scalar(_softplus)(-x),
-    "mish": lambda x: x * _scalar(lambda v: math.tanh(_softplus(v)))(x),
-    "relu": lambda x: np.maximum(x, 0.0),
-    "selu": lambda x: _SELU_SCALE * _elu(x, _SELU_ALPHA),
-    "sigmoid": lambda x: _scalar(_sigmoid)(x),
-    "silu": lambda x: x * _scalar(_sigmoid)(x),
-    "softplus": lambda x: _scalar(_softplus)(x),
-    "softsign": lambda x: x / (1.0 + np.abs(x)),
-    "tanh": lambda x: _scalar(math.tanh)(x),
-}
-
-
-def _along_channels(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """Shape per-channel `values` [channels] to broadcast over `like` [batch, channels, ...]."""
-    return values.reshape(-1, *(1,) * (like.ndim - 2))
+from secateur import exact
+from secateur.errors import NetworkError, NotFiniteError
+from secateur.network import arrays
+from secateur.network.activations import ACTIVATIONS, NONDECREASING
+from secateur.network.arrays import Floats, Frozen, Integers, Mask, along_channels, picked
+from secateur.ranges import Range, Ranges
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
+class Affine(Frozen):
     """x · scale + offset, per channel: a rescaling, a bias, a folded batch norm.
 
     Args:
-        scale: float64 [channels] or [1].
-        offset: float64 [channels] or [1].
+        scale: float64 [channels] or [1], finite.
+        offset: float64 [channels] or [1], finite.
+
+    Raises:
+        NotFiniteError, DtypeError, ShapeError: numbers that are none of these.
     """
 
     scale: Floats
     offset: Floats
 
+    def __post_init__(self) -> None:
+        for side in ("scale", "offset"):
+            object.__setattr__(self, side, _per_channel("affine step", side, getattr(self, side)))
+        if len({1, len(self.scale), len(self.offset)}) > 2:
+            raise NetworkError(
+                f"an affine step scales {len(self.scale)} channels and shifts {len(self.offset)}"
+            )
+
     def __call__(self, x: Floats) -> Floats:
-        return x * _along_channels(self.scale, x) + _along_channels(self.offset, x)
+        return x * along_channels(self.scale, x) + along_channels(self.offset, x)
+
+    @property
+    def channels(self) -> int:
+        """How many channels it tells apart; 1 for all alike."""
+        return max(len(self.scale), len(self.offset))
+
+    @property
+    def nondecreasing(self) -> bool:
+        """Always: whether it rises or falls is the sign of its scale, one for each channel."""
+        return True
+
+    def restricted(self, kept: Mask) -> Affine:
+        """Return the step for the kept channels."""
+        return Affine(picked(self.scale, kept), picked(self.offset, kept))
 
 
 @dataclass(frozen=True)
-class Activation:
-    """An elementwise function of `ACTIVATIONS`, by name, with its parameters."""
+class Activation(Frozen):
+    """An elementwise function of `ACTIVATIONS`, by name, with its parameters.
+
+    Raises:
+        NetworkError: an unknown name, or other parameters than the function has.
+        NotFiniteError: a parameter that is no finite number.
+    """
 
     name: str
     parameters: Mapping[str, float] = field(default_factory=dict)
@@ -126,9 +82,36 @@ class Activation:
                 f"unknown activation {self.name!r}; known are {', '.join(sorted(ACTIVATIONS))}",
                 operation=self.name,
             )
+        wanted = [*signature(ACTIVATIONS[self.name]).parameters][1:]
+        if sorted(wanted) != sorted(self.parameters):
+            raise NetworkError(
+                f"activation {self.name!r} takes the parameters {wanted}, "
+                f"got {sorted(self.parameters)}",
+                operation=self.name,
+            )
+        own = {p: float(arrays.floats(self.name, p, v, [()])) for p, v in self.parameters.items()}
+        object.__setattr__(self, "parameters", MappingProxyType(own))
+
+    def __reduce__(self) -> tuple[type[Activation], tuple[Any, ...]]:
+        return Activation, (self.name, dict(self.parameters))
 
     def __call__(self, x: Floats) -> Floats:
         return ACTIVATIONS[self.name](x, **self.parameters)
+
+    @property
+    def channels(self) -> int:
+        """1: it is the same for every channel."""
+        return 1
+
+    @property
+    def nondecreasing(self) -> bool:
+        """Whether it is known that a greater x never gives less."""
+        known = NONDECREASING.get(self.name)
+        return known is not None and known(self.parameters)
+
+    def restricted(self, kept: Mask) -> Activation:
+        """Return the step for the kept channels, which is itself."""
+        return self
 
 
 def _away(x: Floats) -> Floats:
@@ -163,7 +146,7 @@ ROUNDINGS: Mapping[str, Callable[[Floats], Floats]] = {
 
 
 @dataclass(frozen=True)
-class Quantize:
+class Quantize(Frozen):
     """Rounding to a grid: the float value of the code that x / scale is rounded to.
 
     Args:
@@ -175,7 +158,9 @@ class Quantize:
             does not see the zero point: in ONNX's QuantizeLinear, which adds it later.
 
     Raises:
-        NetworkError: an unknown rounding.
+        NotFiniteError: a scale that is not a finite number above 0.
+        DtypeError: codes that are no integers.
+        NetworkError: an unknown rounding, codes that float64 may not hold, or no code at all.
     """
 
     scale: float
@@ -185,6 +170,15 @@ class Quantize:
     zero_point: int = 0
 
     def __post_init__(self) -> None:
+        scale = float(arrays.floats("grid", "scale", self.scale, [()], positive=True))
+        object.__setattr__(self, "scale", scale)
+        for name in ("low", "high", "zero_point"):
+            value = int(arrays.integers("grid", name, getattr(self, name), [()]))
+            if abs(value) > exact.FLOAT64:
+                raise NetworkError(f"a grid's {name} is {value}, which float64 may not hold")
+            object.__setattr__(self, name, value)
+        if self.low > self.high:
+            raise NetworkError(f"a grid's low {self.low} lies above its high {self.high}")
         if self.rounding not in ROUNDINGS:
             raise NetworkError(
                 f"unknown rounding {self.rounding!r}; known are {', '.join(sorted(ROUNDINGS))}",
@@ -192,57 +186,141 @@ class Quantize:
             )
 
     def codes(self, x: Floats) -> Integers:
-        """Return the codes in [low, high] that x / scale is rounded to, int64, shaped like `x`."""
+        """Return the codes in [low, high] that x / scale is rounded to, int64, shaped like `x`.
+
+        Raises:
+            NotFiniteError: x is not a number.
+        """
         rounded = ROUNDINGS[self.rounding](x / self.scale + self.zero_point) - self.zero_point
+        if np.isnan(rounded).any():
+            raise NotFiniteError("a table's function gave NaN; its steps leave what float64 holds")
         return np.clip(rounded, self.low, self.high).astype(np.int64)
 
     def __call__(self, x: Floats) -> Floats:
         return self.codes(x) * self.scale
+
+    @property
+    def channels(self) -> int:
+        """1: it is the same for every channel."""
+        return 1
+
+    @property
+    def nondecreasing(self) -> bool:
+        """Always: every rounding keeps the order."""
+        return True
+
+    def restricted(self, kept: Mask) -> Quantize:
+        """Return the step for the kept channels, which is itself."""
+        return self
 
 
 Step = Affine | Activation | Quantize
 
 
 @dataclass(frozen=True, eq=False)
-class FunctionTable:
+class FunctionTable(Frozen):
     """v ↦ code: `steps` in order on the float value of v, then rounding to `quantize`.
 
     The steps hold everything between an accumulator and the next layer's input codes:
     scales, the float bias, batch norm, the activation. None of it costs accumulator width.
+
+    Raises `NetworkError` for a step that is none, or steps for unlike numbers of channels.
     """
 
     steps: tuple[Step, ...]
     quantize: Quantize
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))
+        wrong = [s for s in self.steps if not isinstance(s, Affine | Activation | Quantize)]
+        if wrong or not isinstance(self.quantize, Quantize):
+            problem = wrong[0] if wrong else self.quantize
+            raise NetworkError(f"a table has no step like {problem!r}")
+        counts = {s.channels for s in self.steps} - {1}
+        if len(counts) > 1:
+            raise NetworkError(f"a table's steps are for {sorted(counts)} channels")
 
     @property
     def codomain(self) -> Range:
         """The range that no value leaves, whatever the accumulator is."""
         return Range(self.quantize.low, self.quantize.high)
 
+    @property
+    def channels(self) -> int:
+        """How many channels it tells apart; 1 for all alike."""
+        return max((s.channels for s in self.steps), default=1)
+
+    @property
+    def monotone(self) -> bool:
+        """Whether each channel's codes are known to rise, or to fall, all the way."""
+        return all(step.nondecreasing for step in self.steps)
+
+    def restricted(self, kept: Mask) -> FunctionTable:
+        """Return the table of the kept channels."""
+        return FunctionTable(tuple(s.restricted(kept) for s in self.steps), self.quantize)
+
     def __call__(self, v: Integers) -> Integers:
-        """Return the codes for accumulators `v`, int64 [batch, channels, ...]; same shape."""
+        """Return the codes for accumulators `v`, int64 [batch, channels, ...]; same shape.
+
+        Raises:
+            NotFiniteError: a value on the way that is not a number.
+        """
         x = v.astype(np.float64)
-        for step in self.steps:
-            x = step(x)
-        return self.quantize.codes(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for step in self.steps:
+                x = step(x)
+            return self.quantize.codes(x)
 
 
 @dataclass(frozen=True, eq=False)
-class ExplicitTable:
+class ExplicitTable(Frozen):
     """v ↦ values[channel, v − start[channel]]: a table given by its entries.
 
     Args:
-        values: int64 [channels, entries] or [1, entries].
+        values: int64 [channels, entries] or [1, entries], at least one entry.
         start: int64 [channels] or [1]; the accumulator of the first entry.
+
+    Raises:
+        DtypeError, NetworkError: arrays that are none of these.
     """
 
     values: Integers
     start: Integers
 
+    def __post_init__(self) -> None:
+        for side in ("values", "start"):
+            checked = arrays.integers("table", side, getattr(self, side))
+            object.__setattr__(self, side, checked)
+        if self.values.ndim != 2 or not self.values.size or self.start.ndim != 1:
+            raise NetworkError(
+                f"a table's values have shape {self.values.shape} and its start "
+                f"{self.start.shape}; expected [channels, entries] and [channels]"
+            )
+        if not self.start.size or len({1, len(self.values), len(self.start)}) > 2:
+            raise NetworkError(
+                f"a table has values for {len(self.values)} channels and starts for "
+                f"{len(self.start)}"
+            )
+
     @property
     def codomain(self) -> Range:
         """The range that no value leaves, whatever the accumulator is."""
         return Range(int(self.values.min()), int(self.values.max()))
+
+    @property
+    def channels(self) -> int:
+        """How many channels it tells apart; 1 for all alike."""
+        return max(len(self.values), len(self.start))
+
+    @cached_property
+    def monotone(self) -> bool:
+        """Whether each channel's codes rise, or fall, all the way."""
+        before, after = self.values[:, :-1], self.values[:, 1:]
+        return bool(((before <= after).all(axis=1) | (before >= after).all(axis=1)).all())
+
+    def restricted(self, kept: Mask) -> ExplicitTable:
+        """Return the table of the kept channels."""
+        return ExplicitTable(picked(self.values, kept), picked(self.start, kept))
 
     def __call__(self, v: Integers) -> Integers:
         """Return the entries for accumulators `v`, int64 [batch, channels, ...]; same shape.
@@ -250,26 +328,35 @@ class ExplicitTable:
         Raises:
             NetworkError: an accumulator for which the table has no entry.
         """
-        index = v - _along_channels(self.start, v)
-        outside = (index < 0) | (index >= self.values.shape[1])
+        first = along_channels(self.start, v)
+        # How far above the first entry, modulo 2^64; below it nothing is small.
+        index = v.view(np.uint64) - first.view(np.uint64)
+        outside = (v < first) | (index >= np.uint64(self.values.shape[1]))
         if outside.any():
             at = tuple(int(i) for i in np.argwhere(outside)[0])
             raise NetworkError(
                 f"accumulator {v[at]} of channel {at[1]} lies outside its table of "
                 f"{self.values.shape[1]} entries; give the table an entry for every value"
             )
-        channels = np.arange(self.values.shape[0])
-        return self.values[_along_channels(channels, v), index]
+        channels = along_channels(np.arange(len(self.values)), v)
+        return self.values[channels, index.astype(np.int64)]
 
 
 Table = FunctionTable | ExplicitTable
+
+
+def _per_channel(where: str, argument: str, values: Any) -> Floats:
+    checked = arrays.floats(where, argument, values)
+    if checked.ndim != 1 or not checked.size:
+        raise NetworkError(f"{argument} of an {where} has shape {checked.shape}, not [channels]")
+    return checked
 
 
 def tabulate(rule: Callable[[Integers], Integers], low: Integers, high: Integers) -> Integers:
     """Return the entries of a table from low to high of every channel, side by side.
 
     Args:
-        rule: a table, or `Lookup.evaluate` for a table with its factor and offset inside.
+        rule: a table, or `Lookup.rule` for a table with its factor and offset inside.
         low: int64 [channels], the least accumulator of each channel.
         high: int64 [channels], the greatest; not below `low`.
 
@@ -277,6 +364,7 @@ def tabulate(rule: Callable[[Integers], Integers], low: Integers, high: Integers
         int64 [channels, entries] with entries = max(high − low) + 1; row c holds the values
         at low[c], low[c] + 1, …, and repeats its last one beyond high[c].
     """
-    steps = np.arange(int((high - low).max(initial=0)) + 1)
-    domain = np.minimum(low[:, None] + steps, high[:, None])
-    return rule(np.ascontiguousarray(domain.T)).T
+    span = Ranges(low, high).span
+    steps = np.arange(int(span.max(initial=0)) + 1, dtype=np.uint64)
+    within = np.minimum(steps, span[:, None]).astype(np.int64)
+    return rule(np.ascontiguousarray((low[:, None] + within).T)).T

@@ -11,19 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from secateur.network import (
-    Concat,
-    Layer,
-    MaxPool,
-    Network,
-    Operation,
-    Reshape,
-    Shape,
-    SumPool,
-    Transpose,
-)
-from secateur.network.operations import _windows
-from secateur.network.tables import Integers
+from secateur.network import Integers, Layer, Network, Shape
 from secateur.pruning.problem import Coupling, Mask
 
 #: A layer and, shaped like the node, the output channel of it that each element comes from.
@@ -45,7 +33,15 @@ def couplings_of(network: Network) -> tuple[Coupling, ...]:
                 pairs[key] = np.unique(np.concatenate([known, _columns(channels)]), axis=0)
             trails[operation.name] = [(operation.name, _channel_of_each(shape))]
         else:
-            trails[operation.name] = list(_distinct(_follow(operation, sources, network)))
+            shapes = [network.shapes[s] for s in operation.sources]
+            trails[operation.name] = list(
+                _distinct(
+                    (producer, followed)
+                    for at, source in enumerate(sources)
+                    for producer, channels in source
+                    for followed in operation.trails(at, channels, shapes)
+                )
+            )
     removable = _removable(network, trails[network.output.source], pairs)
     return tuple(
         Coupling(producer, consumer, columns, removable[producer])
@@ -78,33 +74,6 @@ def _columns(channels: Integers) -> Integers:
     both = np.stack([channels, _channel_of_each(channels.shape)], axis=-1).reshape(-1, 2)
     distinct: Integers = np.unique(both[both[:, 0] >= 0], axis=0)
     return distinct
-
-
-def _follow(operation: Operation, sources: list[list[Trail]], network: Network) -> Iterator[Trail]:
-    """Yield where the elements of the operation's result come from."""
-    match operation:
-        case Concat():
-            shapes = [network.shapes[s] for s in operation.sources]
-            for at, source in enumerate(sources):
-                for producer, channels in source:
-                    parts = [np.full(s, -1) for s in shapes]
-                    parts[at] = channels
-                    yield producer, np.concatenate(parts, axis=operation.axis)
-        case Reshape() | Transpose():
-            for producer, channels in sources[0]:
-                yield producer, operation.evaluate(channels[None])[0]
-        case SumPool() | MaxPool():
-            for producer, channels in sources[0]:
-                windows = _windows(
-                    channels[None], operation.kernel, operation.stride, operation.padding, fill=-1
-                )[0]
-                taps = windows.reshape(*network.shapes[operation.name], -1)
-                for tap in range(taps.shape[-1]):
-                    yield producer, taps[..., tap]
-        case _:
-            # A lookup, or a residual add, whose every element comes from all of its sources.
-            for source in sources:
-                yield from source
 
 
 def _distinct(trails: Iterator[Trail]) -> Iterator[Trail]:

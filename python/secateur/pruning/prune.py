@@ -10,7 +10,7 @@ codes nearly always do, these are the ranges of `analyze`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,15 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from secateur.analysis import NodeRange, RangeReport, analyze, propagate
-from secateur.network import Conv, Layer, Network
-from secateur.network.operations import _windows
+from secateur.analysis import RangeReport, analyze
+from secateur.network import Box, Conv, Layer, Network, Operation
 from secateur.pruning.apply import Strategies, apply_strategy
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.problem import (
     Floats,
     Geometry,
-    Integers,
     PrunableLayer,
     PruningProblem,
 )
@@ -94,29 +92,25 @@ def problem_of(
     Raises:
         DtypeError, ShapeError, InputRangeError: samples that the network does not take.
     """
-    report = analyze(network)
-    nodes = _whatever_is_removed(network, report)
+    report = analyze(network, given=_whatever_is_removed)
     activate = None
     if samples is not None:
         codes = np.asarray(samples)
         network.input.check(codes)
         activate = partial(_activations, network, codes)
     return PruningProblem(
-        tuple(layer_of(operation, nodes[operation.source]) for operation in network.layers),
+        tuple(layer_of(operation, report[operation.source]) for operation in network.layers),
         couplings_of(network),
         seed,
         activate,
-        fixed=fixed_of(network, report, nodes),
+        fixed=fixed_of(report),
     )
 
 
-def fixed_of(
-    network: Network, report: RangeReport, nodes: Mapping[str, NodeRange]
-) -> Mapping[str, Ranges]:
-    """Return the ranges in `nodes` of the accumulators that are no layers', [channels] each."""
-    layers = {layer.name for layer in network.layers}
-    names = [node.name for node in report.accumulators if node.name not in layers]
-    return {name: nodes[name].channels for name in names}
+def fixed_of(report: RangeReport) -> Mapping[str, Ranges]:
+    """Return the ranges of the accumulators that are no layers', [channels] each."""
+    layers = {layer.name for layer in report.network.layers}
+    return {node.name: node.channels for node in report.accumulators if node.name not in layers}
 
 
 def _activations(network: Network, samples: Any) -> Mapping[str, Floats]:
@@ -124,56 +118,35 @@ def _activations(network: Network, samples: Any) -> Mapping[str, Floats]:
     return {layer.name: nodes[layer.source].astype(np.float64) for layer in network.layers}
 
 
-def _whatever_is_removed(network: Network, report: RangeReport) -> Mapping[str, NodeRange]:
-    """Return a range for every node that no mask over the network's codes leaves."""
-    nodes = dict(report.nodes)
-    for operation in network.operations:
-        sources = [nodes[s] for s in operation.sources]
-        if isinstance(operation, Layer):
-            sources = [_with_zero(s) for s in sources]
-        shape = network.shapes[operation.name]
-        nodes[operation.name] = replace(
-            nodes[operation.name], ranges=propagate(operation, shape, sources)
-        )
-    return nodes
+def _whatever_is_removed(operation: Operation, sources: Sequence[Box]) -> Ranges | None:
+    """Return the range of a layer that no mask over its codes leaves; others follow from it."""
+    if not isinstance(operation, Layer):
+        return None
+    return operation.ranges(*(Box(s.shape, s.ranges.union(0)) for s in sources))
 
 
-def _with_zero(node: NodeRange) -> NodeRange:
-    low, high = node.ranges.low, node.ranges.high
-    return replace(node, ranges=Ranges(np.minimum(low, 0), np.maximum(high, 0)))
-
-
-def layer_of(operation: Layer, source: NodeRange) -> PrunableLayer:
+def layer_of(operation: Layer, source: Box) -> PrunableLayer:
     """Return what a strategy sees of one operation, whose source has this range."""
-    low = np.broadcast_to(source.ranges.low, source.shape)
-    high = np.broadcast_to(source.ranges.high, source.shape)
-    geometry, groups = None, 1
+    full, taps = source.full, operation.tap_ranges(source)
+    geometry = None
     if isinstance(operation, Conv):
-        groups = operation.groups
         geometry = Geometry(
-            source.shape, low, high, operation.stride, operation.padding, operation.dilation
+            source.shape,
+            full.low,
+            full.high,
+            operation.stride,
+            operation.padding,
+            operation.dilation,
         )
-        low, high = _taps(operation, low, high)
-    per_tap = (groups, *operation.codes.shape[1:])
     bias = operation.bias
     return PrunableLayer(
         name=operation.name,
         weight=operation.codes.astype(np.float64),
         codes=operation.codes,
-        low=low.reshape(per_tap),
-        high=high.reshape(per_tap),
+        low=taps.low,
+        high=taps.high,
         bias=np.zeros(len(operation.codes), np.int64) if bias is None else bias,
         mask=operation.codes != 0,
-        groups=groups,
+        groups=taps.shape[0],
         geometry=geometry,
-    )
-
-
-def _taps(conv: Conv, low: Integers, high: Integers) -> tuple[Integers, Integers]:
-    """The range that every tap meets over all positions, [channels, *kernel]; padding is 0."""
-    positions = tuple(range(1, low.ndim))
-    how = (conv.kernel, conv.stride, conv.padding, conv.dilation)
-    return (
-        _windows(low[None], *how)[0].min(axis=positions),
-        _windows(high[None], *how)[0].max(axis=positions),
     )

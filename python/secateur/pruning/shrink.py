@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secateur.analysis import analyze
 from secateur.narrowing import drop_dead_channels, fold_constants
 from secateur.network import Network
 
@@ -17,7 +18,7 @@ def shrink(network: Network) -> Network:
         >>> import numpy as np
         >>> from secateur.network import Input, Output
         >>> from secateur.network import Linear, Lookup
-        >>> from secateur.network.tables import FunctionTable, Quantize
+        >>> from secateur.network import FunctionTable, Quantize
         >>> one, zero = np.ones(1), np.zeros(1)
         >>> network = Network(
         ...     Input((2,), np.array(0), np.array(3)),
@@ -35,6 +36,6 @@ def shrink(network: Network) -> Network:
         array([ True])
     """
     # A removed channel can make what it read useless in turn.
-    while (smaller := drop_dead_channels(fold_constants(network))) is not network:
+    while (smaller := drop_dead_channels(analyze(fold_constants(analyze(network))))) is not network:
         network = smaller
     return network

@@ -35,10 +35,10 @@ from secateur.network import (
     Quantize,
     Reshape,
     Shape,
+    Step,
     SumPool,
     Transpose,
 )
-from secateur.network.tables import Step
 from secateur.ranges import Range
 
 INPUT = "input"

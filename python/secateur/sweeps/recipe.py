@@ -141,10 +141,10 @@ class Recipe:
         values: dict[str, Value] = {
             "accuracy": _accuracy(network, data),
             "float_accuracy": training.accuracy(teacher, data.test_samples, data.test_targets),
-            "complexity": float(circuit.cost.complexity),
-            "lookups": circuit.cost.lookups,
-            "circuit_bits": circuit.cost.widest,
-            "evaluation_key_bytes": circuit.cost.evaluation_key_bytes,
+            "complexity": float(circuit.price.complexity),
+            "lookups": circuit.price.lookups,
+            "circuit_bits": circuit.price.widest,
+            "evaluation_key_bytes": circuit.price.evaluation_key_bytes,
             "accumulator_bits": report.accumulator_bits,
             "sparsity": 1 - sum(map(np.count_nonzero, codes)) / sum(c.size for c in codes),
         }

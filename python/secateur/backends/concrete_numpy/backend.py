@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
@@ -12,8 +12,10 @@ import concrete.numpy as cnp
 import concrete.onnx as connx
 import numpy as np
 from concrete.numpy.extensions.tag import tag_context
+from concrete.numpy.mlir import node_converter, utils
 
 from secateur.backends.backend import (
+    Backend,
     BackendCircuit,
     BackendClient,
     BackendServer,
@@ -22,8 +24,11 @@ from secateur.backends.backend import (
     Tracing,
     refusal,
 )
-from secateur.backends.concrete_numpy import ends
+from secateur.backends.concrete_numpy import ends, prices
 from secateur.backends.concrete_numpy.emulation import emulator
+from secateur.backends.conversion import quick_tables
+from secateur.backends.estimates import Lookups
+from secateur.errors import BackendError
 from secateur.network import Integers
 
 #: Operations of encrypted values that it computes by halves of the circuit's width.
@@ -53,9 +58,22 @@ class ConcreteNumpy:
     def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
         return connx.conv(x, weight, bias, **options)
 
-    def round_bits(self, x: Any, bits: int, width: int) -> Any:
-        # Dropping bits is one more lookup at full width; the table drops them for free.
+    approximate: bool = False
+
+    def approximating(self) -> Backend:
+        raise BackendError(
+            "concrete-numpy rounds exactly or not at all; concrete-python, on Python 3.11 and "
+            "later, can round approximately",
+            backend=self.name,
+            reason="no approximate rounding",
+        )
+
+    def drop_bits(self, x: Any, bits: int, approximately: bool) -> Any:
+        # One more lookup at full width; the table drops them for free.
         return x
+
+    def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
+        return prices.estimate(lookups, output_bits, p_error)
 
     def trace(
         self,
@@ -92,7 +110,8 @@ class ConcreteNumpy:
         artifacts = given.pop("artifacts", None)
         configuration = ends.configuration(given)
         try:
-            circuit: BackendCircuit = tracing.compiler.compile(None, configuration, artifacts)
+            with quick_tables(node_converter, utils):
+                circuit: BackendCircuit = tracing.compiler.compile(None, configuration, artifacts)
         except Exception as error:
             raise refusal(self.name, error) from error
         return circuit

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import networkx as nx
 import numpy as np
 from concrete import fhe
 from concrete.fhe.dtypes import Integer
 from concrete.fhe.extensions.tag import tag_context
+from concrete.fhe.mlir import converter, utils
 from concrete.fhe.representation import GraphProcessor
 
 from secateur.backends.backend import (
+    Backend,
     BackendCircuit,
     BackendClient,
     BackendServer,
@@ -23,13 +26,11 @@ from secateur.backends.backend import (
     Tracing,
     refusal,
 )
-from secateur.backends.concrete_python import ends
+from secateur.backends.concrete_python import ends, prices
 from secateur.backends.concrete_python.emulation import emulator
+from secateur.backends.conversion import quick_tables
+from secateur.backends.estimates import Lookups
 from secateur.network import Integers
-
-#: Width from which rounding, a lookup per bit and then a smaller one, beats one lookup. By the
-#: optimizer's own complexity: 1.3 times dearer at 5 bits, 2 of them rounded off, 0.7 at 6.
-_ROUNDING_PAYS = 6
 
 #: Operations that give their elements on with the type that they have.
 _MOVING = {"broadcast_to", "copy", "expand_dims", "index_static", "reshape", "squeeze", "transpose"}
@@ -85,11 +86,13 @@ class _Encode(GraphProcessor):  # type: ignore[misc]
                 node.output.dtype = dtype
 
 
+@dataclass(frozen=True)
 class ConcretePython:
     """The backend for Python 3.11 and 3.12."""
 
-    name: str = "concrete-python"
-    namespace: ModuleType = fhe
+    approximate: bool = False
+    name: ClassVar[str] = "concrete-python"
+    namespace: ClassVar[ModuleType] = fhe
 
     @property
     def version(self) -> str:
@@ -98,8 +101,18 @@ class ConcretePython:
     def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
         return fhe.conv(x, weight, bias, **options)
 
-    def round_bits(self, x: Any, bits: int, width: int) -> Any:
-        return fhe.truncate_bit_pattern(x, bits) if bits < width >= _ROUNDING_PAYS else x
+    def approximating(self) -> Backend:
+        return ConcretePython(approximate=True)
+
+    def drop_bits(self, x: Any, bits: int, approximately: bool) -> Any:
+        if not approximately:
+            return fhe.truncate_bit_pattern(x, bits)
+        # It rounds to the nearest, by adding this half again.
+        half = 1 << bits - 1
+        return fhe.round_bit_pattern(x - half, bits, exactness=fhe.Exactness.APPROXIMATE)
+
+    def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
+        return prices.estimate(lookups, output_bits, p_error, self.approximate)
 
     def trace(
         self,
@@ -132,7 +145,8 @@ class ConcretePython:
             additional_post_processors=[_Encode(), *theirs.additional_post_processors],
         )
         try:
-            circuit: BackendCircuit = tracing.compiler.compile([], configuration, artifacts)
+            with quick_tables(converter, utils):
+                circuit: BackendCircuit = tracing.compiler.compile([], configuration, artifacts)
         except Exception as error:
             raise refusal(self.name, error) from error
         return circuit

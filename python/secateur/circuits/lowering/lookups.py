@@ -8,18 +8,30 @@ import numpy as np
 
 from secateur.analysis import RangeReport
 from secateur.backends import Backend
+from secateur.backends.estimates import Lookups
 from secateur.circuits.lowering.windows import column
 from secateur.network import Integers, Lookup
 
+#: At which error of one lookup prices are compared; what is cheaper hardly depends on it.
+_P_ERROR = 2.0**-23
+
 
 def lookup(operation: Lookup, sources: list[Any], report: RangeReport, backend: Backend) -> Any:
-    """Return the source looked up, its lowest bits dropped where that is cheaper."""
+    """Return the source looked up, its lowest bits dropped where that is cheaper.
+
+    The table that follows drops them in any case.
+    """
     source = sources[0]
     channels = report[operation.source].channels
     low, high = channels.low, channels.high
     keys = keys_of(int(low.min()), int(high.max()))
     if operation.rounding_bits:
-        source = backend.round_bits(source, operation.rounding_bits, _width(keys))
+        dropped = _cheapest(backend, len(keys).bit_length() - 1, operation.rounding_bits)
+        if dropped:
+            half = 1 << dropped - 1
+            # Astray by less than half a block, a value stays within the keys.
+            inside = low.min() >= half and high.max() + half < len(keys)
+            source = backend.drop_bits(source, dropped, backend.approximate and bool(inside))
         low, high = (
             extreme(v, v >> operation.rounding_bits << operation.rounding_bits)
             for extreme, v in ((np.minimum, low), (np.maximum, high))
@@ -42,17 +54,24 @@ def keys_of(low: int, high: int) -> Integers:
     return keys if low >= 0 else np.where(keys < 1 << (bits - 1), keys, keys - (1 << bits))
 
 
-def _width(keys: Integers) -> int:
-    """Return the width of the keys of a table."""
-    return len(keys).bit_length() - 1
+def _cheapest(backend: Backend, width: int, bits: int) -> int:
+    """Return how many of at most `bits` low bits are best dropped of an accumulator."""
+    return min(
+        range(min(bits, width - 1) + 1),
+        key=lambda dropped: backend.estimate([Lookups(1, width, dropped)], 0, _P_ERROR),
+    )
 
 
 def _looked_up(source: Any, rows: Integers, backend: Backend) -> Any:
     """Look `source` [channels, ...] up in `rows` [channels, keys]."""
     table = backend.namespace.LookupTable
-    if (rows == rows[0]).all():
-        return table(rows[0])[source]
-    distinct = {row.tobytes(): table(row) for row in rows}
-    tables = np.empty(len(rows), dtype=object)
-    tables[:] = [distinct[row.tobytes()] for row in rows]
-    return table(column(tables, source.ndim))[source]
+    distinct, which = np.unique(rows, axis=0, return_inverse=True)
+    if len(distinct) == 1:
+        return table(distinct[0])[source]
+    tables = np.empty(len(distinct), dtype=object)
+    tables[:] = [table(row) for row in distinct]
+    which = column(which, source.ndim)
+    result = table(tables[which])[source]
+    # The backend evaluates it for every key, and would loop over the elements in Python.
+    result.computation.evaluator = lambda keys: distinct[which, keys]
+    return result

@@ -17,8 +17,7 @@ import torch
 from torch import nn
 from torch.fx.node import Node as Call, map_aggregate, map_arg
 
-from secateur.network import Shape
-from secateur.network.tables import Activation, Floats
+from secateur.network import Activation, Floats, Shape
 from secateur.reading.torch.modules import around, module_parts, unsupported
 from secateur.reading.torch.parts import (
     Apply,

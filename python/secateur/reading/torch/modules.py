@@ -13,8 +13,7 @@ from brevitas.nn.quant_layer import QuantInputOutputLayer, QuantNonLinearActLaye
 from torch import nn
 
 from secateur.errors import UnsupportedModuleError
-from secateur.network import Shape
-from secateur.network.tables import Activation
+from secateur.network import Activation, Shape
 from secateur.reading.torch.coarse import Coarse
 from secateur.reading.torch.parts import (
     Apply,

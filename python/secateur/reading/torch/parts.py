@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from secateur.network import Shape
-from secateur.network.tables import Activation, Floats
+from secateur.network import Activation, Floats, Shape
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,242 @@
+"""The ends of a network: what it takes, and how what it gives is read, both in the clear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from secateur import exact
+from secateur.errors import (
+    DtypeError,
+    EmptyRangeError,
+    InputRangeError,
+    NetworkError,
+    NotFiniteError,
+    ShapeError,
+)
+from secateur.network import arrays
+from secateur.network.arrays import Floats, Frozen, Integers, along_channels
+from secateur.network.operation import Box, Shape, refuse
+from secateur.network.windows import counts
+from secateur.ranges import Ranges
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Frozen):
+    """What a network takes: integers in a declared range, with their float scale.
+
+    floats = scale · codes + bias. Codes are centred (zero point subtracted): padding is code 0.
+
+    Args:
+        shape: shape of one sample; axis 0 is the channel (feature) axis.
+        low: int64, broadcastable to `shape`; the least permitted code.
+        high: int64, broadcastable to `shape`; the greatest.
+        scale: float value of one step of the code; one, or float64 broadcastable to `shape`.
+        name: what operations call it.
+        bias: float value of code 0; one, or float64 broadcastable to `shape`.
+        features: what the elements along axis 0 are called, or None.
+
+    Attributes:
+        box: the values that it may take.
+    """
+
+    shape: Shape
+    low: Integers
+    high: Integers
+    scale: float | Floats = 1.0
+    name: str = "input"
+    bias: float | Floats = 0.0
+    features: tuple[str, ...] | None = None
+    box: Box = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        shape = counts(self.name, "shape", self.shape, len(tuple(self.shape)), 1)
+        if not shape:
+            raise refuse(self.name, "an input has at least one axis, its channels")
+        object.__setattr__(self, "shape", shape)
+        for side in ("low", "high"):
+            value = arrays.integers(self.name, side, getattr(self, side))
+            self._check_broadcasts(side, value)
+            object.__setattr__(self, side, value)
+        try:
+            object.__setattr__(self, "box", _box(self.shape, self.low, self.high))
+        except EmptyRangeError as error:
+            raise error.at_layer(self.name) from None
+        for side in ("scale", "bias"):
+            number = arrays.floats(self.name, side, getattr(self, side), positive=side == "scale")
+            self._check_broadcasts(side, number)
+            object.__setattr__(self, side, number if number.ndim else float(number))
+        if self.features is not None:
+            object.__setattr__(self, "features", tuple(self.features))
+            if len(self.features) != self.shape[0]:
+                raise refuse(self.name, f"{len(self.features)} names for {self.shape[0]} features")
+
+    def _check_broadcasts(self, side: str, value: NDArray[Any]) -> None:
+        fitting = zip(value.shape[::-1], self.shape[::-1], strict=False)
+        if value.ndim > len(self.shape) or any(have not in (1, want) for have, want in fitting):
+            raise ShapeError(
+                f"input {self.name!r}: {side} has shape {value.shape}, which does not "
+                f"broadcast to a sample's {self.shape}",
+                argument=side,
+                shape=value.shape,
+                expected=self.shape,
+            )
+
+    def quantize(self, x: ArrayLike) -> Integers:
+        """Return the codes of float samples `x` [batch, *shape], int64, clipped to the range.
+
+        Raises:
+            NotFiniteError: NaN or infinity; names the first.
+        """
+        floats = np.asarray(x, dtype=np.float64)
+        if not np.isfinite(floats).all():
+            at = tuple(int(i) for i in np.argwhere(~np.isfinite(floats))[0])
+            raise NotFiniteError(
+                f"input {self.name!r}: the sample's value at {at} is {floats[at]}, which has no "
+                "code; fill or drop such values first",
+                argument=self.name,
+            )
+        codes = np.rint((floats - self.bias) / self.scale)
+        # Compared as floats, clipped as integers: float64 does not hold every end.
+        clipped = np.where(codes <= self.low, self.low, np.where(codes >= self.high, self.high, 0))
+        inside = (self.low < codes) & (codes < self.high)
+        return np.where(inside, np.where(inside, codes, 0).astype(np.int64), clipped)
+
+    def check(self, x: NDArray[Any]) -> None:
+        """Raise unless `x` [batch, *shape] holds integers within the declared range.
+
+        Raises:
+            DtypeError: `x` is not of an integer dtype.
+            ShapeError: a sample's shape is not `shape`.
+            InputRangeError: a value outside [low, high]; names the first.
+        """
+        if not np.issubdtype(x.dtype, np.integer):
+            raise DtypeError(
+                f"input {self.name!r}: got {x.dtype}, expected integer codes; "
+                "network.quantize_input(x) makes them from floats",
+                argument=self.name,
+                dtype=x.dtype,
+                expected="integer",
+            )
+        if x.shape[1:] != self.shape:
+            raise ShapeError(
+                f"input {self.name!r}: a sample has shape {x.shape[1:]}, expected {self.shape}",
+                argument=self.name,
+                shape=x.shape[1:],
+                expected=self.shape,
+            )
+        full = self.box.full
+        outside = ~full.contains(x)
+        if outside.any():
+            at = tuple(int(i) for i in np.argwhere(outside)[0])
+            each = full[at[1:]]
+            raise InputRangeError(
+                f"input {self.name!r}: value {x[at]} at {at} lies outside [{each.low}, "
+                f"{each.high}], the range that every proof assumes",
+                index=at,
+                value=int(x[at]),
+                low=each.low,
+                high=each.high,
+            )
+
+
+def _box(shape: Shape, low: Integers, high: Integers) -> Box:
+    axes = len(shape)
+    sides = (
+        np.broadcast_to(side, shape) if side.ndim not in (0, axes) else side for side in (low, high)
+    )
+    ends = np.broadcast_arrays(
+        *(side.reshape((1,) * axes) if side.ndim == 0 else side for side in sides)
+    )
+    return Box(shape, Ranges(*ends))
+
+
+@dataclass(frozen=True, eq=False)
+class Output(Frozen):
+    """How the last accumulators are read, in the clear, after decryption.
+
+    integers = factor · v + offset; floats = scale · integers + bias. None of it costs
+    accumulator width, so that narrowing the last layer changes no result.
+
+    Args:
+        source: name of the node that is decrypted.
+        factor, offset: int64 [channels] or [1].
+        scale, bias: float64 [channels] or [1], finite.
+        labels: what a classifier says, one for each channel, two for a single channel (the
+            second where its float is above 0); None where the floats are the answer.
+        tail: what makes probabilities of the floats, over the channels; None where nothing does.
+    """
+
+    source: str
+    factor: Integers
+    offset: Integers
+    scale: Floats
+    bias: Floats
+    labels: tuple[str | float, ...] | None = None
+    tail: Literal["softmax", "sigmoid"] | None = None
+
+    def __post_init__(self) -> None:
+        for side, make in (
+            ("factor", arrays.integers),
+            ("offset", arrays.integers),
+            ("scale", arrays.floats),
+            ("bias", arrays.floats),
+        ):
+            value = make("output", side, getattr(self, side))
+            if value.ndim != 1 or not value.size:
+                raise refuse("output", f"{side} has shape {value.shape}, expected [channels]")
+            object.__setattr__(self, side, value)
+        if self.labels is not None:
+            object.__setattr__(self, "labels", tuple(self.labels))
+        if self.tail not in (None, "softmax", "sigmoid"):
+            raise refuse("output", f"its tail is {self.tail!r}; there are 'softmax' and 'sigmoid'")
+
+    def check(self, channels: int) -> None:
+        """Raise `NetworkError` unless every part is for `channels` channels, or for any."""
+        for side in ("factor", "offset", "scale", "bias"):
+            if (given := len(getattr(self, side))) not in (1, channels):
+                raise refuse("output", f"its {side} is for {given} channels, not {channels}")
+        if self.labels is not None and len(self.labels) != max(channels, 2):
+            raise refuse("output", f"it has {len(self.labels)} labels for {channels} channels")
+
+    def integers(self, v: Integers) -> Integers:
+        """Return the network's integers for decrypted `v`, int64 [batch, channels, ...].
+
+        Raises:
+            AccumulatorOverflowError: an integer that int64 does not hold.
+        """
+        scaled = exact.multiply(v, along_channels(self.factor, v))
+        return exact.add(scaled, along_channels(self.offset, v))
+
+    def dequantize(self, integers: Integers) -> Floats:
+        """Return the floats that `integers` [batch, channels, ...] stand for."""
+        return integers * along_channels(self.scale, integers) + along_channels(self.bias, integers)
+
+    def answer(self, floats: Floats) -> NDArray[Any]:
+        """Return what `floats` [batch, channels] say: a label each [batch], or the floats."""
+        if self.labels is None:
+            return floats
+        chosen = floats[:, 0] > 0 if floats.shape[1] == 1 else floats.argmax(axis=1)
+        return np.array(self.labels)[chosen.astype(np.int64)]
+
+    def probabilities(self, floats: Floats) -> Floats:
+        """Return the probability of every class for `floats` [batch, channels].
+
+        Returns:
+            float64 [batch, classes]; a single channel with two labels gives two classes.
+
+        Raises:
+            NetworkError: the output has no tail.
+        """
+        if self.tail is None:
+            raise NetworkError("the output has no softmax or sigmoid, so that it says no chances")
+        if self.tail == "softmax":
+            powers = np.exp(floats - floats.max(axis=1, keepdims=True))
+            return powers / powers.sum(axis=1, keepdims=True)
+        chances = np.exp(-np.logaddexp(0.0, -floats))
+        if floats.shape[1] == 1 and self.labels is not None:
+            return np.concatenate([1.0 - chances, chances], axis=1)
+        return chances
