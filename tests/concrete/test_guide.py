@@ -40,8 +40,6 @@ SMALL = {
     "polynomial": {"x": (-1, 1, ())},
 }
 
-OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-
 
 @pytest.fixture(scope="module")
 def guide():
@@ -49,7 +47,7 @@ def guide():
     if not BACKENDS:
         pytest.skip("no backend is installed")
     test = doctest.DocTestParser().get_doctest(GUIDE.read_text(), {}, "functions.md", None, 0)
-    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     runner.run(test, clear_globs=False)
     return runner, test.globs
 
