@@ -19,6 +19,7 @@ _EXTRAS = {
     "pyarrow": "sweep",
     "rich": "cli",
     "safetensors": "files",
+    "sklearn": "sklearn",
     "torch": "torch",
 }
 
