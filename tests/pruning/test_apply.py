@@ -237,7 +237,7 @@ def test_what_no_mask_narrows_is_infeasible_where_it_is_promised():
         Accumulator(8, budget="signed"),
     ):
         with pytest.raises(
-            InfeasibleError, match=r"'pool' adds up .* \[0, 192\].*bits={layer"
+            InfeasibleError, match=r"'pool', .* \[0, 192\] .*adds up activations.*bits={layer"
         ) as caught:
             apply_strategy(pooled, strategy)
         assert (caught.value.layer, caught.value.channel) == ("pool", 1)

@@ -1,6 +1,7 @@
 """A pruner in a training loop: masks that move, a finish that is proved."""
 
 import copy
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ import torch
 from brevitas.quant import Int8WeightPerChannelFloat
 from torch import nn
 from torch.nn import functional
-from torch.nn.utils import prune
+from torch.nn.utils import parametrize, prune
 
 from secateur.analysis import analyze
 from secateur.errors import (
@@ -23,11 +24,19 @@ from secateur.errors import (
     UnfinishedModelError,
     UnknownStrategyError,
 )
-from secateur.pruning import Accumulator, Random
+from secateur.pruning import (
+    NM,
+    Accumulator,
+    Connections,
+    L1Ball,
+    Magnitude,
+    Random,
+    Structured,
+)
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.schedule import Gradual, Iterative, OneShot, Reselect
 from secateur.pruning.torch import Pruner
-from secateur.reading.torch import freeze, quantize
+from secateur.reading.torch import freeze, masks, quantize
 
 
 def blobs(classes=4, features=12, samples=240, seed=0):
@@ -112,9 +121,9 @@ class TestFinish:
         model = classifier()
         pruner = Pruner(model, "accumulator", bits=4)
         train(model, 30, pruner)
-        masks = pruner.finish()
+        final = pruner.finish()
         for layer in freeze(model).layers:
-            assert (layer.codes[~masks[layer.name]] == 0).all()
+            assert (layer.codes[~final[layer.name]] == 0).all()
             assert (layer.codes != 0).any()
 
     def test_holds_whatever_the_scales_have_done(self):
@@ -152,11 +161,17 @@ class TestFinish:
         train(model, 1, pruner)
         selected = {name: mask.copy() for name, mask in pruner.masks.items()}
         with torch.no_grad():
-            for layer in (m for m in model.modules() if hasattr(m, "weight_orig")):
-                layer.weight_orig *= 3
-        masks = pruner.finish()
-        assert all((selected[name] | ~masks[name]).all() for name in masks)
-        assert sparsity(masks) > sparsity(selected)
+            for layer in (m for m in model.modules() if masks.on(m)):
+                masks.unmasked(layer).mul_(3)
+        fits = pruner.fits
+        assert not fits
+        assert "needs" in str(fits)
+        assert all(miss.excess > 0 for miss in fits.misses)
+        with pytest.warns(UserWarning, match=r"has removed .* changed since the last step"):
+            final = pruner.finish()
+        assert sum(final.removed.values()) > 0
+        assert all((selected[name] | ~final[name]).all() for name in final)
+        assert sparsity(final) > sparsity(selected)
         assert max(widths(model)) <= 4
 
     def test_lets_what_tables_absorb_train_on_under_the_same_codes(self):
@@ -183,14 +198,17 @@ class TestFinish:
         assert set(model.state_dict()) == names
         with pytest.raises(ScheduleError, match="has finished"):
             pruner.step()
+        assert pruner.finish() is pruner.finish()
+        assert pruner.fits
+        assert pruner.masks == dict(pruner.finish())
 
     def test_serves_conv_nets_and_layers_that_are_called_twice(self):
         torch.manual_seed(0)
         model = quantize(ConvNet(), 3, 2, X)
         pruner = Pruner(model, Accumulator(dict.fromkeys(("stem", "body", "body.2", "head"), 5)))
         train(model, 30, pruner)
-        masks = pruner.finish()
-        assert (masks["body"] == masks["body.2"]).all()
+        final = pruner.finish()
+        assert (final["body"] == final["body.2"]).all()
         network = freeze(model)
         report = analyze(network)
         assert max(report[layer.name].bits() for layer in network.layers) <= 5
@@ -219,6 +237,52 @@ class TestFinish:
         pruner = Pruner(classifier(), KeepAll())
         with pytest.raises(BrokenPromiseError, match="promised 2 span bits"):
             pruner.finish()
+
+
+SCHEDULES = (
+    OneShot(at=3),
+    Iterative(rounds=3, steps=4),
+    Gradual(begin=2, end=10, every=3),
+    Reselect(every=4, begin=2, end=8),
+    Reselect(every=6),
+)
+STRATEGIES = (
+    Accumulator(bits=4),
+    Accumulator(bits=4, scales="learned"),
+    Accumulator(bits=5, budget="signed"),
+    Accumulator(bits={"0": 3, "3": 5}),
+    Connections(bits=5),
+    L1Ball(bits=5),
+    Magnitude(sparsity=0.6),
+    Magnitude(sparsity=0.6, scope="global"),
+    NM(n=1, m=3),
+    Random(sparsity=0.6),
+    Structured(sparsity=0.5),
+    [Structured(sparsity=0.5), Accumulator(bits=4)],
+)
+
+
+class TestEveryScheduleWithEveryStrategy:
+    @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+    @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+    def test_keeps_its_promise_from_the_last_selection_on(self, schedule, strategy):
+        model = classifier()
+        pruner = Pruner(model, strategy, schedule=schedule)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+        fixed = None
+        for _ in range(45):
+            train(model, 1, pruner, optimizer)
+            assert pruner.fits or not pruner.complete
+            fixed = pruner.masks if pruner.complete and fixed is None else fixed
+        model.eval()
+        before = model(X)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            final = pruner.finish()
+        assert not any(final.removed.values())
+        assert torch.allclose(model(X), before, rtol=1e-3, atol=1e-4)
+        if not isinstance(schedule, Reselect):
+            assert not any((final[name] & ~fixed[name]).any() for name in final)
 
 
 def scales(model):
@@ -338,7 +402,7 @@ class TestScales:
         train(model, 1, pruner)
         before = scales(model)
         with torch.no_grad():
-            model.get_submodule("3").weight_orig *= 8
+            masks.unmasked(model.get_submodule("3")).mul_(8)
         pruner.finish()
         assert (scales(model)["3"] > 4 * before["3"]).float().mean() > 0.9
         assert max(widths(model)) <= 4
@@ -359,9 +423,9 @@ class TestMasks:
         pruner = Pruner(model, "magnitude", sparsity=0.5, schedule=OneShot())
         train(model, 1, pruner)
         layer, removed = model.get_submodule("0"), torch.from_numpy(~pruner.masks["0"])
-        before = layer.weight_orig.detach().clone()
+        before = masks.unmasked(layer).detach().clone()
         train(model, 1, pruner)
-        assert (layer.weight_orig[removed] != before[removed]).all()
+        assert (masks.unmasked(layer)[removed] != before[removed]).all()
         assert (layer.weight[removed] == 0).all()
 
     def test_stay_fixed_after_the_schedule(self):
@@ -403,14 +467,17 @@ class TestMasks:
         train(model, 30, pruner)
         assert not (pruner.finish()["3"] & ~theirs.numpy()).any()
 
-    def test_are_the_ones_that_torch_prunes_by(self):
+    def test_are_parametrizations_whose_weight_is_what_is_left(self):
         model = classifier()
         pruner = Pruner(model, "magnitude", sparsity=0.5, schedule=OneShot())
         train(model, 1, pruner)
-        assert prune.is_pruned(model)
         layer = model.get_submodule("0")
-        model(X)
-        assert (layer.weight == layer.weight_orig * layer.weight_mask).all()
+        assert parametrize.is_parametrized(layer, "weight")
+        assert masks.on(layer).kept.dtype == torch.bool
+        assert (layer.weight == masks.unmasked(layer) * masks.on(layer).kept).all()
+        penalty = layer.weight.abs().sum()
+        penalty.backward()
+        assert (masks.unmasked(layer).grad != 0).any()
 
     def test_are_the_same_for_the_same_seed(self):
         def run():
@@ -468,14 +535,14 @@ class TestProblem:
         model = classifier()
         codes = freeze(model)["3"].codes
         pruner, _ = self.given(model)
-        model.get_submodule("3").weight_mask.zero_()
+        masks.on(model.get_submodule("3")).kept.zero_()
         assert (pruner._problem(pruner._allowed)["3"].codes == codes).all()
 
     def test_gives_one_gradient_for_each_sample(self):
         model = classifier().eval()
         _, problem = self.given(model, samples=X[:5], targets=Y[:5])
         total = functional.cross_entropy(model(X[:5]), Y[:5])
-        weight = model.get_submodule("3").weight
+        weight = masks.unmasked(model.get_submodule("3"))
         (expected,) = torch.autograd.grad(total, weight)
         assert problem.gradients["3"].shape == (5, *weight.shape)
         assert np.allclose(problem.gradients["3"].mean(0), expected, atol=1e-6)
@@ -491,23 +558,25 @@ class TestProblem:
 
 
 class TestState:
-    def test_is_saved_and_restored_with_the_models(self):
+    @pytest.mark.parametrize("made", ["before", "after"])
+    def test_is_saved_and_restored_with_the_models(self, made):
         def make():
             model = classifier()
-            return model, Pruner(model, "accumulator", bits=4, schedule=Reselect(every=4))
+            pruner = Pruner(model, "accumulator", bits=4, schedule=OneShot(at=4))
+            return model, pruner, torch.optim.Adam(model.parameters(), lr=0.02)
 
-        model, pruner = make()
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        model, pruner, optimizer = make()
         train(model, 6, pruner, optimizer)
         saved = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
-        train(model, 6, pruner, optimizer)
+        train(model, 30, pruner, optimizer)
 
-        resumed, again = make()
+        resumed, again, other = make()
         resumed.load_state_dict(saved[0])
-        # Brevitas makes new parameters of its scales when a state is loaded.
-        other = torch.optim.Adam(resumed.parameters(), lr=0.02)
+        # Brevitas makes new parameters of its scales when a state is loaded; ours put them back.
+        if made == "after":
+            other = torch.optim.Adam(resumed.parameters(), lr=0.02)
         other.load_state_dict(saved[1])
-        train(resumed, 6, again, other)
+        train(resumed, 30, again, other)
         assert all((model.state_dict()[k] == v).all() for k, v in resumed.state_dict().items())
 
     def test_of_a_finished_model_fits_a_fresh_one(self):
@@ -544,7 +613,7 @@ class TestRefuses:
             Pruner(model, "acumulator", bits=4)
         with pytest.raises(OptionError):
             Pruner(model, "accumulator", bit=4)
-        assert not prune.is_pruned(model)
+        assert not any(map(masks.on, model.modules()))
 
     @pytest.mark.parametrize("schedule", [Gradual(begin=1, end=9), Iterative(rounds=2, steps=3)])
     def test_a_strategy_that_cannot_go_gradually_where_it_would_have_to(self, schedule):
@@ -560,7 +629,7 @@ class TestRefuses:
         model = classifier()
         with pytest.raises(ScheduleError, match=r"'whole' has no toward.*OneShot or Reselect"):
             Pruner(model, ["magnitude", Whole()], schedule=schedule)
-        assert not prune.is_pruned(model)
+        assert not any(map(masks.on, model.modules()))
         pruner = Pruner(model, Whole(), schedule=Iterative(rounds=1, steps=3))
         with pytest.raises(ScheduleError, match="'whole' has no toward"):
             pruner.select(0.5)
@@ -570,5 +639,5 @@ class TestRefuses:
         with pytest.raises(InfeasibleError, match="masks do not narrow it") as caught:
             Pruner(model, "accumulator", bits=4)
         assert caught.value.needed_bits == 6  # 12 positions of a sum of two codes up to 3
-        assert not prune.is_pruned(model)
+        assert not any(map(masks.on, model.modules()))
         Pruner(model, Accumulator({"stem": 4, "body": 4, "body.2": 4, "head": 4}))

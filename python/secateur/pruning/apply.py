@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -147,8 +147,7 @@ def apply_steps(
             problem = rescale(problem, scales) if scales else problem
         masks = check_masks(step.strategy.name, problem, step.call("masks", problem))
         problem = problem.with_masks(masks)
-    for step in steps:
-        prove(step, problem)
+    prove(steps, problem)
     return problem
 
 
@@ -286,30 +285,104 @@ def _check_scales(step: Step, problem: PruningProblem, scales: Any) -> Mapping[s
     return checked
 
 
-def prove(step: Step, problem: PruningProblem) -> None:
-    """Raise unless the layers' own masks keep what `step` promises, as the engine proves.
+@dataclass(frozen=True)
+class Miss:
+    """Accumulators of one name that are wider than a strategy promised.
+
+    Args:
+        step: whose promise it is.
+        name: of the layer, or of the accumulators that no mask narrows.
+        width: what was promised: span bits, or a range.
+        channel: the widest; its range is [low, high].
+        too_wide: bool [channels].
+        fixed: whether no mask narrows them.
+    """
+
+    step: Step
+    name: str
+    width: int | Range
+    channel: int
+    low: int
+    high: int
+    too_wide: Mask
+    fixed: bool
+
+    @property
+    def bits(self) -> int:
+        """What the widest channel needs: span bits, or signed ones where a range is promised."""
+        return Range(self.low, self.high).bits("signed" if self._ranged else "span")
+
+    @property
+    def excess(self) -> int:
+        """By how much the widest channel's span, or the worse of its ends, lies beyond."""
+        if isinstance(self.width, Range):
+            return max(self.width.low - self.low, self.high - self.width.high)
+        return self.high - self.low - ((1 << max(0, self.width)) - 1)
+
+    @property
+    def _ranged(self) -> bool:
+        return isinstance(self.width, Range)
+
+    def __str__(self) -> str:
+        promised = (
+            f"values from {self.width.low} to {self.width.high}"
+            if isinstance(self.width, Range)
+            else f"{self.width} span bits"
+        )
+        return (
+            f"strategy {self.step} promised {promised}, but layer {self.name!r}, channel "
+            f"{self.channel} reaches [{self.low}, {self.high}] and needs {self.bits} bits; "
+            f"{int(self.too_wide.sum())} of {len(self.too_wide)} channels are too wide"
+        )
+
+    def error(self) -> BrokenPromiseError | InfeasibleError:
+        """Return the error to raise."""
+        if self.fixed:
+            return InfeasibleError(
+                f"{self}. It adds up activations, and masks do not narrow it: quantise them to "
+                "fewer bits, or pool less; or name the layers that are to fit, bits={layer: ...}, "
+                "and it may be as wide as it is",
+                layer=self.name,
+                channel=self.channel,
+                bits=self.width,
+                needed_bits=self.bits,
+            )
+        return BrokenPromiseError(
+            str(self),
+            strategy=self.step.strategy.name,
+            layer=self.name,
+            channel=self.channel,
+            low=self.low,
+            high=self.high,
+            bits=self.bits,
+            promised=self.width,
+        )
+
+
+def misses(steps: Iterable[Step], problem: PruningProblem) -> Iterator[Miss]:
+    """Yield what of the promises of `steps` the layers' own masks do not keep, as is proved.
+
+    Raises:
+        UnknownLayerError, SpecificationError, StrategyFailedError: a promise is ill-made.
+    """
+    for step in steps:
+        for name, width in promised(step, problem).items():
+            fixed = name in problem.fixed
+            ranges = problem.fixed[name] if fixed else problem[name].ranges()
+            if miss := _miss(step, name, width, ranges, fixed):
+                yield miss
+
+
+def prove(steps: Iterable[Step], problem: PruningProblem) -> None:
+    """Raise unless the layers' own masks keep what `steps` promise, as the engine proves.
 
     Raises:
         BrokenPromiseError: an accumulator is wider than promised; names layer and channel.
         InfeasibleError: so is one that no mask narrows; names it.
-        SpecificationError, StrategyFailedError: the promise itself is ill-made.
+        UnknownLayerError, SpecificationError, StrategyFailedError: a promise is ill-made.
     """
-    prove_fixed(step, problem)
-    for name, width in promised(step, problem).items():
-        if name not in problem.fixed:
-            _prove(step, name, width, problem[name].ranges())
-
-
-def prove_fixed(step: Step, problem: PruningProblem) -> None:
-    """Raise where an accumulator that no mask narrows is wider than `step` promises.
-
-    Raises:
-        InfeasibleError: names it.
-        SpecificationError, StrategyFailedError: the promise itself is ill-made.
-    """
-    for name, width in promised(step, problem).items():
-        if name in problem.fixed:
-            _prove_fixed(step, name, width, problem.fixed[name])
+    for miss in misses(steps, problem):
+        raise miss.error()
 
 
 def promised(step: Step, problem: PruningProblem) -> Widths:
@@ -336,7 +409,7 @@ def promised(step: Step, problem: PruningProblem) -> Widths:
             raise _ill_made(
                 step, "widths", f"{width!r} for layer {name!r}, expected an integer or a Range"
             )
-    return widths
+    return {name: w if isinstance(w, Range) else int(w) for name, w in widths.items()}
 
 
 def _ill_made(step: Step, argument: str, problem: str) -> SpecificationError:
@@ -347,53 +420,14 @@ def _ill_made(step: Step, argument: str, problem: str) -> SpecificationError:
     )
 
 
-def _prove(step: Step, name: str, width: int | Range, ranges: Ranges) -> None:
-    excess, bits = _excess(width, ranges)
-    over = np.flatnonzero(excess > 0)
-    if len(over):
-        worst = int(excess.argmax())
-        low, high = int(ranges.low[worst]), int(ranges.high[worst])
-        raise BrokenPromiseError(
-            f"strategy {step} promised {_spell(width)}, but layer {name!r}, channel {worst} "
-            f"reaches [{low}, {high}] and needs {int(bits[worst])} bits; {len(over)} of "
-            f"{len(bits)} channels are too wide",
-            strategy=step.strategy.name,
-            layer=name,
-            channel=worst,
-            low=low,
-            high=high,
-            bits=int(bits[worst]),
-            promised=width,
-        )
-
-
-def _prove_fixed(step: Step, name: str, width: int | Range, ranges: Ranges) -> None:
-    excess, bits = _excess(width, ranges)
-    if (excess > 0).any():
-        worst = int(excess.argmax())
-        raise InfeasibleError(
-            f"strategy {step} promises {_spell(width)}, but {name!r} adds up activations to "
-            f"{int(bits[worst])} bits, [{int(ranges.low[worst])}, {int(ranges.high[worst])}], and "
-            "masks do not narrow it. Quantise what it adds up to fewer bits, or pool less; or name "
-            "the layers that are to fit, and it may be as wide as it is: bits={layer: ...}",
-            layer=name,
-            channel=worst,
-            bits=width,
-            needed_bits=int(bits[worst]),
-        )
-
-
-def _excess(width: int | Range, ranges: Ranges) -> tuple[Any, Any]:
-    """Return by how much each channel exceeds `width`, above 0 where it does, and its bits."""
+def _miss(step: Step, name: str, width: int | Range, ranges: Ranges, fixed: bool) -> Miss | None:
     if isinstance(width, Range):
-        bits = ranges.bits("signed")
-        outside = (ranges.low < width.low) | (ranges.high > width.high)
-        return np.where(outside, bits.astype(np.int64), 0), bits
-    bits = ranges.bits("span")
-    return bits.astype(np.int64) - max(-1, min(int(width), 64)), bits
-
-
-def _spell(width: int | Range) -> str:
-    if isinstance(width, Range):
-        return f"values from {width.low} to {width.high}"
-    return f"{width} span bits"
+        too_wide = (ranges.low < width.low) | (ranges.high > width.high)
+    else:
+        too_wide = ranges.bits("span") > max(-1, min(width, 64))
+    if not too_wide.any():
+        return None
+    bits = ranges.bits("signed" if isinstance(width, Range) else "span").astype(np.int64)
+    channel = int(np.where(too_wide, bits, -1).argmax())
+    low, high = int(ranges.low[channel]), int(ranges.high[channel])
+    return Miss(step, name, width, channel, low, high, too_wide, fixed)

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
-from torch.nn.utils import prune
 
 from secateur.analysis import analyze
-from secateur.errors import BrokenPromiseError, ScheduleError, SpecificationError
+from secateur.errors import ScheduleError, SpecificationError
 from secateur.network import Box, Lookup, Network, Operation, Shape
 from secateur.pruning.apply import (
+    AppliedMasks,
+    Miss,
     Step,
     Strategies,
     apply_steps,
     masks_of,
+    misses,
+    promised,
     prove,
-    prove_fixed,
     steps_of,
 )
 from secateur.pruning.couplings import couplings_of
+from secateur.pruning.hold import hold_back
 from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
 from secateur.pruning.prune import fixed_of, layer_of, problem_of
 from secateur.pruning.schedule import Reselect, Schedule
 from secateur.pruning.strategy import Strategy, method_of
-from secateur.ranges import Ranges
+from secateur.ranges import Range, Ranges
+from secateur.reading.torch import masks
 from secateur.reading.torch.freeze import freeze, read
+from secateur.reading.torch.loading import keep_parameters
+from secateur.reading.torch.masks import Progress, WeightMask
 from secateur.reading.torch.quantizers import (
     codes_if_kept,
     fix_codes,
@@ -43,17 +51,26 @@ from secateur.reading.torch.trace import evaluating
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+#: Steps after which masks are selected anew within the last ones, where none are due.
+_EVERY = 20
+
+
 class Pruner:
     """Masks on a Brevitas model that is being trained, and a proof of its final codes.
 
-    The masks are torch.nn.utils.prune's: each layer has `weight_orig`, which the optimiser
-    trains, and the buffer `weight_mask`. Masks and the count of steps are part of the
-    model's `state_dict`: to resume, make the pruner again, load the state, then make the
-    optimiser (loading makes Brevitas replace the parameters of its scales).
+    The masks are parametrizations of torch (`torch.nn.utils.parametrize`): each layer trains
+    `parametrizations.weight.original`, and its `weight` is what the mask leaves of it. Masks and
+    the count of steps are part of the model's `state_dict`: to resume, make the pruner again and
+    load the state. `copy.deepcopy` of a model copies its masks, and of (model, pruner) both.
 
     A mask is selected among all weights, and removed weights go on training, so that what
     one selection removed the next may bring back; only what a mask of torch.nn.utils.prune
     had removed before stays removed.
+
+    Once the target is reached, the codes of every step keep to the widths that the strategy
+    promises. Weights that a step takes beyond are held back at the edge of the code that fits
+    (`hold_back`), and every 20 steps without a selection one is made within the last masks, at
+    scales fitted anew. So what training ends with is what `finish` proves, at the same accuracy.
 
     >>> import torch
     >>> from torch import nn
@@ -68,7 +85,10 @@ class Pruner:
     ...     model(samples).square().sum().backward()
     ...     optimizer.step()
     ...     pruner.step()
-    >>> masks = pruner.finish()
+    >>> bool(pruner.fits)
+    True
+    >>> pruner.finish().removed
+    {'0': 0, '2': 0}
     >>> from secateur.analysis import analyze
     >>> analyze(freeze(model)).accumulator_bits <= 4
     True
@@ -117,6 +137,7 @@ class Pruner:
         self._model = model
         reading = read(model, input_shape)
         self._input_shape = reading.network.input.shape
+        self._spreads: dict[str, torch.Tensor] = {}
         self._layers = reading.layers
         self._structure = replace(_structure(reading.network), seed=seed)
         modules = {name: x.module for name, x in self._layers.items()}
@@ -126,26 +147,34 @@ class Pruner:
         if samples is not None and targets is not None:
             differentiate = partial(_gradients, model, modules, samples, targets, loss)
             self._structure = replace(self._structure, differentiate=differentiate)
-        for step in self._steps:
-            prove_fixed(step, self._structure)
+        for miss in misses(self._steps, self._structure):
+            if miss.fixed:
+                raise miss.error()
+        self._progress = Progress()
         for x in self._layers.values():
-            if not hasattr(x.module, "weight_mask"):
-                _StraightThrough.apply(x.module, "weight")  # type: ignore[no-untyped-call]
+            masks.put_on(x.module, self._progress)
+        self._finished: FinalMasks | None = None
         self._allowed = self.masks
-        model.register_buffer(_PROGRESS, torch.zeros(2, dtype=torch.int64))
+        keep_parameters(model)
 
     @property
-    def masks(self) -> Masks:
+    def masks(self) -> dict[str, Mask]:
         """Layer name → mask of the moment, bool, shaped like its weight; True is kept."""
-        return {
-            name: x.module.weight_mask.detach().cpu().numpy().astype(bool)
-            for name, x in self._layers.items()
-        }
+        if self._finished is not None:
+            return dict(self._finished)
+        return {name: _numpy(self._mask(name).kept) for name in self._layers}
 
     @property
     def complete(self) -> bool:
         """Whether the masks of the moment are those of the full target."""
-        return bool(self._progress()[1])
+        return self._progress.complete
+
+    @property
+    def fits(self) -> Fit:
+        """Whether the codes of the moment keep the full target's promise, as the engine proves."""
+        if self._finished is not None:
+            return Fit()
+        return Fit(tuple(misses(self._steps, self._problem(self.masks))))
 
     def step(self) -> None:
         """Count one training step, after the optimiser's; select masks if they are due.
@@ -153,11 +182,13 @@ class Pruner:
         Raises:
             SecateurError: whatever `apply_strategy` raises.
         """
-        progress = self._progress()
-        progress[0] += 1
-        count = int(progress[0])
-        if self.schedule.due(count):
-            self.select(self.schedule.fraction(count))
+        self._mask(next(iter(self._layers)))
+        progress = self._progress
+        progress.steps += 1
+        if self.schedule.due(progress.steps):
+            self.select(self.schedule.fraction(progress.steps))
+        elif progress.complete:
+            self._hold()
 
     def select(self, fraction: float = 1.0) -> Masks:
         """Select the masks of the moment now, `fraction` of the way to the target; return them.
@@ -169,62 +200,129 @@ class Pruner:
             ScheduleError: a fraction below 1, and a strategy that cannot go gradually.
             SecateurError: whatever `apply_strategy` raises.
         """
-        progress = self._progress()
+        progress = self._progress
         problem = self._problem(self._allowed)
         steps = tuple(_toward(step, fraction, problem) for step in self._steps)
-        self._set(masks_of(apply_steps(problem, steps, self._rescaled)))
-        progress[1] = int(fraction == 1.0)
+        self._set(masks_of(apply_steps(problem, steps, self._rescaled)), selected=True)
+        progress.complete, progress.selected_at = fraction == 1.0, progress.steps
+        if progress.complete:
+            self._cut(self._promising)
         return self.masks
 
-    def finish(self) -> Masks:
+    def finish(self) -> FinalMasks:
         """Fix the final codes, prove them, and take masks and pruner off the model.
 
-        Weights and scales may have moved since the last selection, and with them the codes; the
-        proof is of the codes that the model ends with. Where the last masks no longer keep to
-        the strategy's promise on these, more weights go until they do, after scales that are
-        fitted have been fitted again. Each layer's weight is then exactly codes · scale, and
-        no longer trains. What tables absorb does: biases, batch norms and the scales of
-        activations may be tuned further, and no accumulator's span budget is exceeded by it.
+        Where training ended before the schedule, masks of the full target are selected now;
+        where weights have been changed since the last step, more go until the widths are kept.
+        Either removes what training has counted on, and is warned of. Each layer's weight is
+        then exactly codes · scale, and no longer trains. What tables absorb does: biases, batch
+        norms and the scales of activations may be tuned further (`training.fit` does so), and no
+        accumulator's span budget is exceeded by it.
 
         Returns:
-            Layer name → final mask.
+            Layer name → final mask, and how many codes other than 0 were removed here; the same
+            where it has finished before.
 
         Raises:
             SecateurError: whatever `apply_strategy` raises.
         """
-        complete = self.complete
-        problem = self._problem(self.masks if complete else self._allowed)
-        if not complete or not _keeps_promises(self._steps, problem):
-            problem = apply_steps(problem, self._steps, self._rescaled)
-            self._set(masks_of(problem))
-        masks = self.masks
+        if self._finished is not None:
+            return self._finished
+        progress = self._progress
+        now = problem = self._problem(self.masks)
+        if not progress.complete or any(misses(self._steps, now)):
+            base = now if progress.complete else self._problem(self._allowed)
+            problem = apply_steps(base, self._steps, self._rescaled)
+            self._set(masks_of(problem), selected=True)
+        kept = self.masks
+        removed = {}
+        for x in now.layers:
+            after = (problem[x.name].codes != 0) & kept[x.name]
+            removed[x.name] = int(((x.codes != 0) & x.mask & ~after).sum())
         for module, name in {x.module: name for name, x in self._layers.items()}.items():
-            kept = np.where(masks[name], problem[name].codes, 0)
+            codes = np.where(kept[name], problem[name].codes, 0)
             scale = module.weight_quant.scale().detach()
-            prune.remove(module, "weight")  # type: ignore[no-untyped-call]
-            fix_codes(module, kept, scale)
-        delattr(self._model, _PROGRESS)
+            masks.take_off(module)
+            fix_codes(module, codes, scale)
         final = problem_of(freeze(self._model, input_shape=self._input_shape))
-        for step in self._steps:
-            prove(step, final)
-        return masks
+        prove(self._steps, final)
+        self._finished = FinalMasks(kept, self._steps, removed)
+        if any(count > 0 for count in removed.values()):
+            _warn(removed, progress)
+        return self._finished
 
-    def _progress(self) -> torch.Tensor:
-        """The model's count of steps, and whether its masks are those of the full target."""
-        if not hasattr(self._model, _PROGRESS):
+    @property
+    def _promising(self) -> tuple[Step, ...]:
+        return tuple(s for s in self._steps if method_of(s.strategy, "widths"))
+
+    def _mask(self, name: str) -> WeightMask:
+        """The mask on a layer of the model."""
+        mask = masks.on(self._layers[name].module)
+        if mask is None:
             raise ScheduleError(
                 "the pruner has finished; to prune further, make another on the same model"
             )
-        progress: torch.Tensor = getattr(self._model, _PROGRESS)
-        return progress
+        return mask
 
-    def _set(self, masks: Masks) -> None:
-        joint: dict[Any, Mask] = {}
-        for name, x in self._layers.items():
+    def _hold(self) -> None:
+        """Bring the codes of the moment back to the widths that are promised."""
+        progress, promising = self._progress, self._promising
+        if not promising:
+            return
+        within = {name: _numpy(self._mask(name).selected) for name in self._layers}
+        if (progress.steps - progress.selected_at) % _EVERY == 0:
+            again = apply_steps(self._problem(within), promising, self._rescaled)
+            self._set(masks_of(again))
+            return
+        if self._held_back(promising):
+            self._cut(promising)
+
+    def _cut(self, steps: tuple[Step, ...]) -> None:
+        """Remove what does not fit from channels that `_held_back` cannot bring back.
+
+        Each round leaves less: the scales that a quantiser takes from what is left can grow
+        codes again.
+        """
+        while True:
+            now = self._problem(self.masks)
+            wide = {m.name: m.too_wide for m in misses(steps, now) if not m.fixed}
+            if not wide:
+                return
+            again = masks_of(apply_steps(now, steps))
+            channels = {name: _column(w, again[name]) for name, w in wide.items()}
+            self._set({n: np.where(c, again[n], now[n].mask) for n, c in channels.items()})
+
+    def _held_back(self, steps: Sequence[Step]) -> bool:
+        """Hold back the weights of layers whose spans have a budget; say whether others have."""
+        others = False
+        for step in steps:
+            for name, width in promised(step, self._structure).items():
+                if name in self._structure.fixed:
+                    continue
+                module, layer = self._layers[name].module, self._structure[name]
+                code_range = settable_codes(module)
+                if code_range is None or isinstance(width, Range) or width < 0:
+                    others = True
+                    continue
+                if name not in self._spreads:
+                    spans = Ranges(layer.low, layer.high).span.astype(np.float64)
+                    rows = layer.per_row(spans)
+                    self._spreads[name] = torch.from_numpy(rows.reshape(-1, rows.shape[-1]).copy())
+                device = masks.unmasked(module).device
+                self._spreads[name] = spread = self._spreads[name].to(device)
+                hold_back(module, spread, 2.0 ** min(width, 64) - 1, code_range)
+        return others
+
+    def _set(self, new: Masks, selected: bool = False) -> None:
+        joint: dict[WeightMask, Mask] = {}
+        for name, mask in new.items():
             # A module that is called twice is two layers, whose one mask fits both.
-            joint[x.module] = masks[name] & joint.get(x.module, masks[name])
-        for module, mask in joint.items():
-            module.weight_mask.copy_(torch.from_numpy(mask.view(np.uint8)))
+            on = self._mask(name)
+            joint[on] = mask & joint.get(on, mask)
+        for on, mask in joint.items():
+            on.kept.copy_(torch.from_numpy(mask))
+            if selected:
+                on.selected.copy_(on.kept)
 
     def _rescaled(self, problem: PruningProblem, scales: Mapping[str, Floats]) -> PruningProblem:
         """Give layers these scales; return `problem` with the codes that weights then have."""
@@ -241,60 +339,74 @@ class Pruner:
         )
         return replace(problem, layers=tuple(renewed))
 
-    def _problem(self, masks: Masks) -> PruningProblem:
-        """What the strategy sees: the weights of the moment, and of `masks` what may stay."""
-        layers = tuple(self._layer(x, masks[x.name]) for x in self._structure.layers)
+    def _problem(self, kept: Masks) -> PruningProblem:
+        """What the strategy sees: the weights of the moment, and of `kept` what may stay."""
+        layers = tuple(self._layer(x, kept[x.name]) for x in self._structure.layers)
         return replace(self._structure, layers=layers)
 
     def _layer(self, layer: PrunableLayer, mask: Mask) -> PrunableLayer:
         """Return `layer` with the weights, codes and scales of the moment."""
         x = self._layers[layer.name]
-        _apply_mask(x.module)
         code_range = settable_codes(x.module)
         scale = None if code_range is None else learned_scale(x.module)
         return replace(
             layer,
-            weight=x.module.weight_orig.detach().double().cpu().numpy(),
+            weight=_numpy(masks.unmasked(x.module).detach().double()),
             codes=codes_if_kept(layer.name, x.module, x.source),
             mask=mask,
-            scale=None if scale is None else scale.double().cpu().numpy().reshape(-1),
+            scale=None if scale is None else _numpy(scale.double()).reshape(-1),
             code_range=code_range,
         )
 
 
-#: The buffer with the count of steps and whether the masks are those of the full target.
-_PROGRESS = "pruning_progress"
+@dataclass(frozen=True)
+class Fit:
+    """Whether the codes of a model keep what a strategy promises; true where they do.
 
-
-class _Kept(torch.autograd.Function):
-    """weight · mask, whose gradient is that of the weight as if nothing had been removed."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return weight * mask
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return gradient, None
-
-
-class _StraightThrough(prune.Identity):
-    """A mask that the gradient passes, so that a removed weight can earn its way back.
-
-    The gradient is that of the pruned model, the weights it moves are all of them: Lin et
-    al., "Dynamic Model Pruning with Feedback" (ICLR 2020), equation 3.
+    Args:
+        misses: what they do not keep, with the channel that misses it most, and by how much.
     """
 
-    def apply_mask(self, module: nn.Module) -> torch.Tensor:
-        kept: torch.Tensor = _Kept.apply(module.weight_orig, module.weight_mask)
-        return kept
+    misses: tuple[Miss, ...] = ()
+
+    def __bool__(self) -> bool:
+        return not self.misses
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.misses)) or "every accumulator fits"
 
 
-def _apply_mask(module: nn.Module) -> None:
-    """Bring a pruned layer's `weight` up to date with what it is made of."""
-    for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, prune.BasePruningMethod):
-            hook(module, ())
+class FinalMasks(AppliedMasks):
+    """The masks of a finished model, and what they took away that it had in the last step.
+
+    `removed` is layer name → how many codes other than 0.
+    """
+
+    def __init__(self, masks: Masks, steps: tuple[Step, ...], removed: Mapping[str, int]) -> None:
+        super().__init__(masks, steps)
+        self.removed = dict(removed)
+
+
+def _warn(removed: Mapping[str, int], progress: Progress) -> None:
+    reason = (
+        "weights or scales have changed since the last step"
+        if progress.complete
+        else f"the schedule had not reached its target after {progress.steps} steps"
+    )
+    counts = ", ".join(f"{count} of layer {name!r}" for name, count in removed.items() if count > 0)
+    warnings.warn(
+        f"finish() has removed codes that the model was trained with: {counts}; {reason}. "
+        "Measure its accuracy again",
+        stacklevel=3,
+    )
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    return np.array(tensor.cpu())
+
+
+def _column(channels: Mask, like: Mask) -> Mask:
+    return channels.reshape(-1, *(1,) * (like.ndim - 1))
 
 
 def _activations(
@@ -331,7 +443,7 @@ def _gradients(
     with evaluating(model), torch.enable_grad():
         for k in range(len(samples)):
             value = loss(model(samples[k : k + 1]), targets[k : k + 1])
-            weights = [layer.weight for layer in layers.values()]
+            weights = [masks.unmasked(layer) for layer in layers.values()]
             for name, gradient in zip(found, torch.autograd.grad(value, weights), strict=True):
                 found[name].append(gradient.double().cpu().numpy())
     return {name: np.stack(gradients) for name, gradients in found.items()}
@@ -382,12 +494,3 @@ def _cannot_go_gradually(step: Step) -> ScheduleError:
         argument="schedule",
         value=step.strategy.name,
     )
-
-
-def _keeps_promises(steps: Sequence[Step], problem: PruningProblem) -> bool:
-    try:
-        for step in steps:
-            prove(step, problem)
-    except BrokenPromiseError:
-        return False
-    return True

@@ -15,10 +15,10 @@ from brevitas.quant.scaled_int import (
 )
 from models import seeded
 from torch import nn
-from torch.nn.utils import prune
 
 from secateur.errors import NotFiniteError
 from secateur.network import Quantize
+from secateur.reading.torch import masks
 from secateur.reading.torch.quantizers import (
     codes_if_kept,
     learned_scale,
@@ -29,6 +29,12 @@ from secateur.reading.torch.quantizers import (
 )
 
 SOURCE = Quantize(0.1, 0, 15)
+
+
+def half_masked(layer):
+    """Put a mask on a layer that removes half of it, at random, and return what it keeps."""
+    kept = masks.put_on(layer, masks.Progress()).kept
+    return kept.copy_(torch.rand(kept.shape) < 0.5)
 
 
 def ours(bits):
@@ -65,7 +71,7 @@ class TestCodesIfKept:
     )
     def test_are_the_quantisers_own_where_the_mask_keeps(self, make, bits):
         layer = make(bits)
-        kept = prune.random_unstructured(layer, "weight", 0.5).weight_mask.bool().numpy()
+        kept = half_masked(layer).numpy()
         own, _ = quantized_weight("fc", layer, SOURCE)
         codes = codes_if_kept("fc", layer, SOURCE)
         assert codes.dtype == own.dtype
@@ -76,22 +82,24 @@ class TestCodesIfKept:
     def test_are_those_of_no_mask_where_scales_are_learned(self, bits):
         layer = ours(bits)
         codes, _ = quantized_weight("fc", layer, SOURCE)
-        prune.random_unstructured(layer, "weight", 0.5)
+        half_masked(layer)
         assert (codes_if_kept("fc", layer, SOURCE) == codes).all()
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_refuse_what_is_not_finite(self, value):
-        layer = prune.identity(ours(3), "weight")
+        layer = ours(3)
+        masks.put_on(layer, masks.Progress())
         with torch.no_grad():
-            layer.weight_orig[4, 1, 2, 0] = value
+            masks.unmasked(layer)[4, 1, 2, 0] = value
         with pytest.raises(NotFiniteError) as caught:
             codes_if_kept("fc", layer, SOURCE)
         assert (caught.value.layer, caught.value.channel) == ("fc", 4)
 
     def test_take_weights_whose_sum_alone_is_not_finite(self):
-        layer = prune.identity(ours(3), "weight")
+        layer = ours(3)
+        masks.put_on(layer, masks.Progress())
         with torch.no_grad():
-            layer.weight_orig.fill_(1e37)
+            masks.unmasked(layer).fill_(1e37)
         assert (codes_if_kept("fc", layer, SOURCE) == 3).all()
 
 

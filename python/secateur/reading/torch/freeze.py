@@ -13,7 +13,7 @@ from torch import nn
 from secateur.errors import UnfinishedModelError, UnsupportedModuleError
 from secateur.network import Floats, Network, Quantize, Shape
 from secateur.reading.signals import Assembly, Signal
-from secateur.reading.torch import parts
+from secateur.reading.torch import masks, parts
 from secateur.reading.torch.quantizers import (
     activation_rounding,
     check_finite,
@@ -62,7 +62,7 @@ def freeze(model: nn.Module, *, input_shape: Shape | None = None) -> Network:
     (16, 2)
     """
     for name, module in model.named_modules():
-        if hasattr(module, "weight_mask"):
+        if hasattr(module, "weight_mask") or masks.on(module) is not None:
             raise UnfinishedModelError(
                 f"layer {name!r} is being pruned; pruner.finish() first, it proves the final codes",
                 layer=name,
@@ -195,7 +195,7 @@ class _Reader:
             raise _refuse(module.name, "what becomes coarse is not what the layer gives")
         offset = module.units()[2].double().cpu().numpy()
         offset = offset.reshape(-1, *(1,) * (len(self.assembly.shape(x)) - 1))
-        block, reach = 2.0**module.bits, 1 << 62 - module.bits
+        block, reach = 2.0**module.bits, 1 << 52 - module.bits
         begin = Signal(x.source, ()).scaled(1.0, offset)
         begin = begin.then(Quantize(block, -reach, reach, rounding="floor"))
         middle = (block - 1) / 2 - offset

@@ -20,6 +20,7 @@ from torch import nn
 
 from secateur.errors import NotFiniteError, UnsupportedModuleError
 from secateur.network import Quantize
+from secateur.reading.torch import masks
 
 #: Scales are learned as logarithms, so that one learning rate suits every magnitude.
 _LEARNED_SCALE = {
@@ -215,8 +216,7 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
     A weight that comes back is rounded at the scale of the moment and clipped to its range.
 
     Args:
-        name, layer, source: as in `quantized_weight`; `layer` bears a mask of
-            torch.nn.utils.prune, applied to its weights as they are now.
+        name, layer, source: as in `quantized_weight`; `layer` bears a mask.
 
     Returns:
         Integers shaped like the weight, in the type that `quantized_weight` gives.
@@ -240,7 +240,9 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
             return _integers(_back(name, layer, scale, zero, bits))
         quantized = quantized_tensor(name, layer, source)
         back = _back(name, layer, quantized.scale, quantized.zero_point, quantized.bit_width)
-        return _integers(torch.where(layer.weight_mask.bool(), _rounded(quantized), back))
+        mask = masks.on(layer)
+        kept = _rounded(quantized)
+        return _integers(kept if mask is None else torch.where(mask.kept, kept, back))
 
 
 def only_rounds(quantizer: Any) -> bool:
@@ -258,7 +260,7 @@ def _back(
     """Return the codes of all weights of a layer, masked or not, as whole floats."""
     quant = layer.weight_quant
     low, high = _code_range(int(bits), bool(quant.is_signed), bool(quant.is_narrow_range))
-    units = layer.weight_orig / scale
+    units = masks.unmasked(layer).detach() / scale
     check_finite(name, "weight", units)
     # In Brevitas's order, which makes its codes to the last tie.
     return units.add_(zero_point).round_().clamp_(low, high).sub_(zero_point)
@@ -303,7 +305,8 @@ def set_scales(layer: Any, scales: NDArray[np.float64]) -> None:
     value = layer.weight_quant.tensor_quant.scaling_impl.value
     with torch.no_grad():
         now = learned_scale(layer)
-        value.add_((torch.as_tensor(scales).to(value).reshape(now.shape) / now).log2_())
+        # A selection may come between forward and backward, whose graph holds the value.
+        value.data.add_((torch.as_tensor(scales).to(value).reshape(now.shape) / now).log2_())
 
 
 def fix_codes(layer: Any, codes: NDArray[Any], scale: torch.Tensor) -> None:
