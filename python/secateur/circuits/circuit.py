@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, NoReturn, get_args
@@ -226,22 +227,24 @@ class Circuit:
         results = [infer(sample.astype(np.int64)) for sample in track("inference", list(x))]
         return np.array(results, dtype=np.int64).reshape(len(x), *self.interface.shape)
 
+    def _repr_html_(self) -> str:
+        return f"{self._table().html()}<pre>{escape(self.price.summary)}</pre>"
+
+    def _table(self) -> Table:
+        """One row per operation: the range of its widest channel, and the bits it is given."""
+        rows = []
+        for node in self.report:
+            each = node.channels[node.widest]
+            bits = self.price.bits.get(node.name)
+            rows.append((node.name, node.kind, node.widest, each.low, each.high, bits))
+        return Table(("node", "kind", "widest channel", "low", "high", "bits"), rows)
+
     def __str__(self) -> str:
         """The operations with their proved ranges and widths, then what the circuit costs."""
-        rows = [
-            (
-                node.name,
-                node.kind,
-                node.channels.low.min(),
-                node.channels.high.max(),
-                self.price.bits.get(node.name),
-            )
-            for node in self.report
-        ]
         return "\n".join(
             [
                 f"circuit of {self.backend.name} {self.backend.version}",
-                str(Table(("node", "kind", "low", "high", "bits"), rows)),
+                str(self._table()),
                 self.price.summary,
             ]
         )
