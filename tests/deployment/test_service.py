@@ -34,6 +34,7 @@ from secateur.deployment.app import Limits, Service
 from secateur.deployment.keystore import KeyStore
 from secateur.deployment.messages import Message, sha256
 from secateur.deployment.serving import tokens_of
+from secateur.deployment.workers import Workers as Pool
 from secateur.errors import (
     ArgumentError,
     AuthenticationError,
@@ -287,7 +288,10 @@ class Workers:
     async def check(self, path, id):
         await self.run(b"", path, id)
 
-    def stop(self):
+    async def start(self):
+        pass
+
+    async def stop(self):
         pass
 
 
@@ -418,6 +422,87 @@ class TestService:
         assert statuses[0] == 200
         assert statuses[-1] == 503
         assert {a.headers["Retry-After"] for a in answers if a.status_code == 503} == {"1"}
+
+
+@pytest.mark.encrypted
+class TestWorkers:
+    """Processes that end when they are idle, at work, or too slow."""
+
+    @pytest.fixture(scope="class")
+    def client(self, saved):
+        client = Client.load(saved / "client")
+        (saved.parent / "keys").write_bytes(client.evaluation_keys())
+        return client
+
+    def asked(self, saved, client, act, timeout_s=60.0):
+        """Run `act(workers, path, keys id, question)` with one worker; count the deaths."""
+        path, deaths = saved.parent / "keys", []
+
+        async def main():
+            workers = Pool(saved / "server", 1, timeout_s, 2, lambda: deaths.append(1))
+            await workers.start()
+            try:
+                await act(workers, path, client.key_id, client.encrypt([0, 1, 0]))
+            finally:
+                await workers.stop()
+
+        asyncio.run(main())
+        return len(deaths)
+
+    def test_one_that_died_idle_is_replaced(self, saved, client):
+        async def act(workers, path, id, question):
+            worker = workers._workers[0]
+            first = worker.process.pid
+            os.kill(first, signal.SIGKILL)
+            while worker.process.pid == first or not worker.process.is_alive():
+                await asyncio.sleep(0.1)
+            assert await workers.run(question, path, id)
+
+        assert self.asked(saved, client, act) == 1
+
+    def test_one_that_dies_at_work_is_asked_again(self, saved, client):
+        async def act(workers, path, id, question):
+            answering = asyncio.create_task(workers.run(question, path, id))
+            await asyncio.sleep(0.05)
+            os.kill(workers._workers[0].process.pid, signal.SIGKILL)
+            assert await answering
+
+        assert self.asked(saved, client, act) == 1
+
+    def test_one_that_dies_twice_is_the_requests_fault(self, saved, client):
+        async def act(workers, path, id, question):
+            answering = asyncio.create_task(workers.run(question, path, id))
+            died = set()
+            while not answering.done():
+                pid = workers._workers[0].process.pid
+                if pid not in died and len(died) < 2:
+                    os.kill(pid, signal.SIGKILL)
+                    died.add(pid)
+                await asyncio.sleep(0.01)
+            with pytest.raises(WorkerDiedError, match="exit code -9"):
+                await answering
+            assert await workers.run(question, path, id)
+
+        assert self.asked(saved, client, act) == 2
+
+    def test_one_that_is_too_slow_is_ended(self, saved, client):
+        async def act(workers, path, id, question):
+            with pytest.raises(WorkerTimeoutError, match=r"more than 0\.001 seconds"):
+                await workers.run(question, path, id)
+            workers._workers[0].timeout_s = 60
+            assert await workers.run(question, path, id)
+            with pytest.raises(MessageError, match="truncated"):
+                await workers.run(question[:-1], path, id)
+
+        assert self.asked(saved, client, act, timeout_s=0.001) == 1
+
+    def test_what_hinders_them_is_raised_at_the_start(self, saved, tmp_path):
+        async def main():
+            workers = Pool(tmp_path, 2, 60, 2, lambda: None)
+            await workers.start()
+
+        with pytest.raises(FileFormatError, match="holds no part"):
+            asyncio.run(main())
 
 
 class TestKeyStore:

@@ -153,10 +153,11 @@ class Service:
         self.workers = Workers(
             self.directory, limits.workers, limits.run_s, limits.resident_keys, self.deaths.inc
         )
+        await self.workers.start()
         try:
             yield
         finally:
-            await asyncio.to_thread(self.workers.stop)
+            await self.workers.stop()
 
     async def health(self, request: Request, owner: str) -> Response:
         return JSONResponse({"status": "ok", "circuit": self.circuit})
@@ -212,9 +213,12 @@ class Service:
             opened = Message.open(body, "input", self.circuit, self.specs.input_bytes)
             path = self.keys.find(owner, opened.keys)
             if path is None:
-                raise RefusalError(404, "UnknownKeys", "no such evaluation keys; send them first")
+                raise _unknown_keys()
             with self.seconds.time():
-                result = await self.workers.run(body, path, opened.keys)
+                try:
+                    result = await self.workers.run(body, path, opened.keys)
+                except FileNotFoundError:  # forgotten meanwhile
+                    raise _unknown_keys() from None
         return Response(result, media_type="application/octet-stream")
 
     def _room(self) -> Any:
@@ -298,6 +302,10 @@ class Service:
             return response
 
         return endpoint
+
+
+def _unknown_keys() -> RefusalError:
+    return RefusalError(404, "UnknownKeys", "no such evaluation keys; send them first")
 
 
 def _error(status: int, kind: str, reason: str) -> Response:

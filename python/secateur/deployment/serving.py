@@ -73,6 +73,7 @@ def serve(
             http=_impatient(limits.first_s),
             ws="none",
             timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
             log_config=None,
             server_header=False,
             ssl_certfile=certificate,
