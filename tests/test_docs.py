@@ -18,6 +18,7 @@ PAGES = {
     "training": ("torch", "brevitas"),
     "functions": ("concrete",),
     "deployment": ("concrete",),
+    "price": ("torch", "brevitas", "concrete", "optuna"),
     "tutorial": ("torch", "brevitas", "concrete"),
 }
 
