@@ -160,6 +160,17 @@ class Backend(Protocol):
             p_error: that one lookup goes wrong.
         """
 
+    def prepare(
+        self,
+        function: Callable[..., Any],
+        samples: Sequence[tuple[Integers, ...]],
+        options: Mapping[str, Any],
+    ) -> None:
+        """Adjust the rounders of a function to samples of its arguments, if options ask for it.
+
+        How much is rounded off is a choice; ranges and widths are proved for what is chosen.
+        """
+
     def trace(
         self,
         function: Callable[..., Any],
