@@ -109,6 +109,12 @@ class BackendClient(Protocol):
     def keygen(self) -> None:
         """Make the keys, unless there are some."""
 
+    def fresh_keys(self) -> bytes:
+        """Make new keys and return all of them, the secret ones too, in the clear."""
+
+    def restore(self, keys: bytes) -> None:
+        """Use the keys that `fresh_keys` returned once."""
+
     def evaluation_keys(self) -> bytes:
         """Return the serialised evaluation keys."""
 
