@@ -7,6 +7,8 @@ SECATEUR_LOAD=full tries what the server is made for: 8 clients with 50 requests
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
 import json
 import os
 import random
@@ -23,6 +25,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from starlette.testclient import TestClient
 
 from backends import BACKENDS
@@ -191,8 +196,9 @@ def test_honest_clients_are_answered_whatever_others_do(saved, serving):
                     return
 
     def silent():
-        with socket.create_connection(("127.0.0.1", int(serving.url.rpartition(":")[2]))):
-            stop.wait()
+        with socket.create_connection(("127.0.0.1", int(serving.url.rpartition(":")[2]))) as line:
+            line.settimeout(120)
+            assert line.recv(1) == b""  # the server has enough of it
 
     def killer():
         for _ in range(KILLS):
@@ -270,6 +276,57 @@ def test_a_server_of_another_circuit_is_refused(saved, serving, tmp_path):
     with pytest.raises(ServiceError, match="gave no answer") as raised:
         Client.load(saved / "client").connect("http://127.0.0.1:9")
     assert raised.value.status is None
+
+
+def self_signed(directory):
+    """A certificate for this machine, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = directory / "certificate.pem", directory / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+@pytest.mark.encrypted
+def test_tls_and_tokens_by_flags(saved, tmp_path):
+    certificate, key = self_signed(tmp_path)
+    (tmp_path / "tokens").write_text("ann 0123456789abcdef\n")
+    options = {
+        "--tls-certificate": certificate,
+        "--tls-key": key,
+        "--tokens": tmp_path / "tokens",
+        "--keys": tmp_path / "keys",
+        "--workers": "1",
+    }
+    client = Client.load(saved / "client")
+    x = np.array([0.6, -9.0, 0.2])
+    with Serving(saved, *(word for pair in options.items() for word in pair)) as running:
+        assert running.url.startswith("https://127.0.0.1:")
+        trusted = {"verify": str(certificate), "timeout_s": 600}
+        with pytest.raises(ServiceError, match="a valid token is needed") as raised:
+            client.connect(running.url, **trusted)
+        assert raised.value.status == 401
+        with client.connect(running.url, "0123456789abcdef", **trusted) as connection:
+            assert connection.predict(x) in ("no", "yes")
+        with pytest.raises(ServiceError, match=r"(?i)certificate"):
+            client.connect(running.url, "0123456789abcdef")
+    assert [path.name for path in (tmp_path / "keys").glob("*/*")] == [client.key_id]
 
 
 class Workers:

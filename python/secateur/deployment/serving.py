@@ -72,6 +72,7 @@ def serve(
             port=port,
             http=_impatient(limits.first_s),
             ws="none",
+            limit_concurrency=limits.connections,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
             log_config=None,
