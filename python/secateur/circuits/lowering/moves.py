@@ -48,7 +48,8 @@ def place(operation: Place, sources: list[Any], report: RangeReport, backend: Ba
         for placed, taken in _runs(places, operation.indices[places]):
             into, of = (*before, placed), (*before, taken)
             around[into] = sources[0][of]
-    return around
+    # What is assigned to has no node that says so; its reshape has.
+    return around.reshape(around.shape)
 
 
 def _occurrences(indices: Integers) -> Iterator[Integers]:
