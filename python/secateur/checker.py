@@ -22,9 +22,10 @@ import sys
 from array import array
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, product
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Any
 
 _DTYPES = {"I8": "b|i1", "U8": "B|u1", "I16": "h<i2", "I32": "i<i4", "I64": "q<i8", "F64": "d<f8"}
 _WINDOWED = ("conv", "sum-pool", "max-pool")
@@ -36,7 +37,8 @@ _Row = tuple[int, Sequence[int], Sequence[int]]
 _Made = tuple[list[int], Callable[[int], _Row]]
 
 
-class _Part(NamedTuple):
+@dataclass(frozen=True)
+class _Part:
     """A part of the network's description, an operation for example, and the file's arrays."""
 
     fields: dict[str, Any]
@@ -53,7 +55,8 @@ class _Part(NamedTuple):
         return default if found is None else found.values[channel if len(found.values) > 1 else 0]
 
 
-class _Node(NamedTuple):
+@dataclass(frozen=True)
+class _Node:
     """An operation: the range of each element, in row-major order, and how it comes about."""
 
     part: _Part
@@ -73,16 +76,15 @@ class _Node(NamedTuple):
         return [(min(self.low[p]), max(self.high[p])) for p in parts]
 
     def fill(self) -> None:
-        """Compute the range of every element."""
         low = [end for source in self.sources for end in source.low]
         high = [end for source in self.sources for end in source.high]
         channel = [c for s in self.sources for c in range(s.shape[0]) for _ in range(s.size)]
-        # Where every channel has one range, windows that meet the same taps have one range.
+        # Of channels of one range each, windows that meet the same taps have one range.
         alike = len({*zip(channel, low, high, strict=True)}) == self.sources[0].shape[0]
         wide = max(map(int.__sub__, high, low)) >= _LARGEST_TABLE
         known: dict[Any, tuple[int, int]] = {}
         for element in range(math.prod(self.shape)):
-            row, key = self.row(element), (element,)
+            row, key = self.row(element), tuple[int, ...]((element,))
             if self.kind == "lookup":
                 key = element // self.size, low[element], high[element]
             elif self.kind in _WINDOWED and alike:
@@ -121,7 +123,6 @@ class _Node(NamedTuple):
             yield f"node {name!r}: [{least}, {most}] leaves 64 bits, or witnesses are missing"
 
     def witnesses(self, said: dict[str, Any], inputs: list[Any], memo: Any) -> Iterator[str]:
-        """Yield the ends that are called attained and that their witness does not attain."""
         for channel, pair in enumerate(said["witnesses"]):
             elements = range(channel * self.size, (channel + 1) * self.size)
             for which, end, extreme in zip(pair, ("low", "high"), (min, max), strict=True):
@@ -133,7 +134,6 @@ class _Node(NamedTuple):
                         yield f"node {said['name']!r}, channel {channel}: {what}"
 
     def value(self, element: int, x: list[int], which: int, memo: dict[Any, int]) -> int:
-        """Return an element of a node for one of the witnesses."""
         if self.kind == "input":
             return x[element]
         key = which, self.part["name"], element
@@ -162,7 +162,7 @@ def check(certificate: str, network: str) -> list[str]:
             problems.append("the certificate's own hash is wrong")
         if certified["network"] != _hash(graph.fields, graph.tensors):
             problems.append(f"the certificate is of another network, {certified['network']}")
-        nodes, memo = _nodes(graph), {}
+        nodes, memo = _nodes(graph), dict[Any, int]()
         given = nodes[graph["input"]["name"]]
         inputs = [_unpacked(packed, given) for packed in certified["witnesses"]]
         names = [said["name"] for said in certified["nodes"]]
@@ -188,11 +188,11 @@ def _read_network(path: str) -> tuple[_Part, list[str]]:
     tensors = {}
     for name, entry in layout.items():
         first, last = (start + offset for offset in entry["data_offsets"])
-        code, *dtype = _DTYPES[entry["dtype"]]
-        values = array(code, content[first:last])
+        dtype = _DTYPES[entry["dtype"]]
+        values = array(dtype[0], content[first:last])
         if len(values) != math.prod(entry["shape"]):
             raise ValueError(f"array {name} has {len(values)} elements, not {entry['shape']}")
-        tensors[name] = _Tensor(entry["shape"], values, "".join(dtype), content[first:last])
+        tensors[name] = _Tensor(entry["shape"], values, dtype[1:], content[first:last])
     right = header.pop("sha256") == _hash(header, tensors)
     return _Part(header["network"], tensors), [] if right else ["the network's own hash is wrong"]
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from secateur.errors import ArgumentError
 from secateur.estimators.base import Estimator, Fhe, weighted
-from secateur.network.tables import Floats
+from secateur.network import Floats
 from secateur.pruning.schedule import Schedule
 
 if TYPE_CHECKING:

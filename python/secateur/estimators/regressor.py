@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d
 from torch import nn
 
 from secateur.estimators.base import Estimator, Fhe, weighted
-from secateur.network.tables import Floats
+from secateur.network import Floats
 from secateur.pruning.schedule import Schedule
 
 if TYPE_CHECKING:
