@@ -155,4 +155,5 @@ What was proved: no input whatever drives an accumulator of this network beyond 
 unpruned the worst case takes {widths[0]}. The proof is of the integers themselves, not of samples,
 and the compiled circuit has exactly the widths that were proved.
 What it bought: a circuit {before / after:.0f} times cheaper to run encrypted.
-Of {asked} answers {right} decrypted to what the network computes in the clear, worst cases included.""")
+Of {asked} answers {right} decrypted to what the network computes in the clear, worst cases
+included.""")
