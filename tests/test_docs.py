@@ -17,6 +17,7 @@ PAGES = {
     "explanation": (),
     "training": ("torch", "brevitas"),
     "deployment": ("concrete",),
+    "price": ("torch", "brevitas", "concrete", "optuna"),
     "tutorial": ("torch", "brevitas", "concrete"),
 }
 

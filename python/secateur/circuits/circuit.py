@@ -35,7 +35,7 @@ from secateur.circuits.price import Price, price_of
 from secateur.circuits.proof import declare, prove
 from secateur.circuits.storage import read_part, write_parts
 from secateur.errors import ArgumentError, UnpicklableError
-from secateur.narrowing import narrow, round_by_price
+from secateur.narrowing import LookupPrice, narrow, round_by_price
 from secateur.network import Floats, Integers, Lookup, Network
 from secateur.network.storage import load as load_network, save as save_network
 from secateur.show.progress import track
@@ -329,8 +329,8 @@ def compile(
             )
             narrowed = round_by_price(
                 narrowed,
-                lambda width, bits: target.estimate([Lookups(1, width, bits)], 0, chance),
-                margin=target.approximate,
+                _lookup_price(target, chance, False),
+                _lookup_price(target, chance, True) if target.approximate else None,
             )
         report = analyze(narrowed)
     lowered = Lowered(report, target)
@@ -358,6 +358,10 @@ def _check_probability(name: str, value: Any) -> None:
             value=value,
             expected="(0, 1)",
         )
+
+
+def _lookup_price(target: Backend, p_error: float, approximate: bool) -> LookupPrice:
+    return lambda width, bits: target.estimate([Lookups(1, width, bits, approximate)], 0, p_error)
 
 
 def _count_lookups(network: Network) -> int:

@@ -103,7 +103,7 @@ class ConcretePython:
         return fhe.round_bit_pattern(x - half, bits, exactness=fhe.Exactness.APPROXIMATE)
 
     def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
-        return prices.estimate(lookups, output_bits, p_error, self.approximate)
+        return prices.estimate(lookups, output_bits, p_error)
 
     def prepare(
         self,
