@@ -8,7 +8,7 @@ import sys
 import pytest
 
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
-#: Page → what its blocks need beside the library.
+#: Page → what its blocks need beside the library; concrete/test_guide.py has that of functions.
 PAGES = {
     "index": (),
     "hardware": (),
@@ -16,8 +16,8 @@ PAGES = {
     "strategies": (),
     "explanation": (),
     "training": ("torch", "brevitas"),
-    "functions": ("concrete",),
     "deployment": ("concrete",),
+    "price": ("torch", "brevitas", "concrete", "optuna"),
     "tutorial": ("torch", "brevitas", "concrete"),
 }
 

@@ -116,8 +116,9 @@ class _Search:
                 continue
             # Nothing helps by itself: some moves at once, whatever they cost.
             kicks += 1
-            for _ in range(_KICK):
-                x = self._moves(x)[self.random.integers(len(moves))] if len(moves) else x
+            for _ in range(_KICK if len(moves) else 0):
+                moves = self._moves(x)
+                x = moves[self.random.integers(len(moves))]
             best = self._gap(x[None], channel, end, feed)[0]
         return x if best < 1.0 else None
 
@@ -155,10 +156,7 @@ class _Search:
         report, operation = self.report, self.network[self.name]
         sources = [report[s] for s in operation.sources]
         known = [s.attained for s in sources]
-        try:
-            wish = operation.wish(channel, end, report[self.name], sources, known)
-        except NotImplementedError:
-            return None
+        wish = operation.wish(channel, end, report[self.name], sources, known)
         if wish.signs is None:
             return None
         source, moves = sources[wish.source], []

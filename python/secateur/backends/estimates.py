@@ -20,11 +20,13 @@ class Lookups:
         count: how many elements are looked up.
         width: bits of the accumulator.
         dropped: how many of its low bits are dropped before the lookup.
+        approximate: whether they are dropped approximately.
     """
 
     count: int
     width: int
     dropped: int = 0
+    approximate: bool = False
 
 
 def p_error_of(p_error: float | None, global_p_error: float | None, lookups: int) -> float:

@@ -14,6 +14,7 @@ from secateur.network import Affine, Floats, FunctionTable, Integers, Lookup, Ne
 from secateur.ranges import Range
 from secateur.reading.onnx.model import load
 from secateur.reading.onnx.read import Passage, Reader, Source
+from secateur.show.tables import Table
 
 #: Table entries this near to a tie, in codes, may come out otherwise in a float32 run.
 NEAR = 1e-6
@@ -69,12 +70,7 @@ class Explanation:
         rows = [
             (line.name, line.operator, line.became, "; ".join(line.notes)) for line in self.lines
         ]
-        heading = ("node", "operator", "became", "")
-        widths = [max(len(row[i]) for row in (heading, *rows)) for i in range(3)]
-        text = [
-            "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[3]]).rstrip()
-            for row in (heading, *rows)
-        ]
+        text = [str(Table(("node", "operator", "became", ""), rows))]
         for tie in self.ties:
             near = "not searched" if tie.near is None else f"{tie.near} next to a tie"
             text.append(f"table {tie.table}: {tie.entries} entries, {near}")
