@@ -104,7 +104,9 @@ def quantized_linear(
         codes = np.rint(x.values / scale) + zero
         return Constant.of(np.clip(codes, low, high).astype(np.int64))
     if _same(zero) is None:
-        rounded = _divided(call, x, scale).then(Quantize(1.0, -_FAR, _FAR))
+        # Rounded first, then shifted; the input, whose ties the clear side rounds, at once.
+        divided = _divided(call, x, scale)
+        rounded = divided if x.raw else divided.then(Quantize(1.0, -_FAR, _FAR))
         shifted = _along(call, rounded, np.array(1.0), zero)
         return _rounded(call, shifted, Quantize(1.0, low, high))
     quantized = _quantized(call, x, scale, zero, low, high, "half_even", seen=0)
@@ -188,6 +190,21 @@ def _narrowed(call: Call, x: Signal, low: float, high: float) -> Signal | None:
     if x.raw:
         return Signal(x.source, x.steps, cut, raw=True)
     return call.assembly.clip(call.name, x, cut, alone=call.readers[0] == 1)
+
+
+@operator("MultiThreshold")
+def multi_threshold(call: Call) -> Signal:
+    """The number of thresholds that x reaches, times a scale, plus a bias."""
+    x, thresholds = call.signal(0), call.floats(1)
+    if thresholds.ndim != 2:
+        raise call.refuse(f"has thresholds of shape {thresholds.shape}", "expected two axes")
+    shape = call.assembly.shape(x)
+    layout = call.attribute("data_layout") or {3: "NWC", 4: "NCHW"}.get(len(shape) + 1, "NC")
+    axis = call.axis(layout.index("C") if "C" in layout else 1, shape)
+    if len(thresholds) not in (1, shape[axis]):
+        raise call.refuse(f"has {len(thresholds)} rows of thresholds", "one, or one per channel")
+    counted = call.assembly.count(call.name, x, thresholds, axis)
+    return counted.scaled(call.attribute("out_scale", 1.0), call.attribute("out_bias", 0.0))
 
 
 def _quantized(
