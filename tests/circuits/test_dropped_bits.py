@@ -134,7 +134,9 @@ def test_a_price_is_a_table_and_json(backend):
     found = price(stepped(5, 2), backend.name, **STRICT)
     text = str(found)
     assert "at p_error 9." in text
-    assert text.splitlines()[0].split() == ["node", "kind", "bits", "lookups", "bits", "dropped"]
+    assert text.splitlines()[0].split() == [
+        *("node", "kind", "bits", "lookups", "bits", "dropped", "about")
+    ]
     told = json.loads(found.to_json())
     assert told["complexity"] == found.complexity
     assert [layer["name"] for layer in told["layers"]] == [p.name for p in found.layers]
