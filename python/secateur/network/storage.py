@@ -39,6 +39,8 @@ _KINDS: Mapping[str, type] = {
     "explicit-table": tables.ExplicitTable,
     "affine": tables.Affine,
     "activation": tables.Activation,
+    "bend": tables.Bend,
+    "count": tables.Count,
     "quantize": tables.Quantize,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}

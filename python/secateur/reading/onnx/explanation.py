@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from secateur.analysis import analyze
 from secateur.errors import SecateurError
-from secateur.network import Affine, Floats, FunctionTable, Integers, Lookup, Network, Quantize
+from secateur.network import Floats, FunctionTable, Integers, Lookup, Network, Quantize
 from secateur.ranges import Range
 from secateur.reading.onnx.model import load
 from secateur.reading.onnx.read import Passage, Reader, Source
@@ -135,7 +135,7 @@ def near_ties(table: FunctionTable, low: Integers, high: Integers) -> int:
     """Return how many entries of a table from low to high, [channels], lie next to a tie."""
     found = 0
     for channel, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        own = _own(table, channel)
+        own = table.restricted(np.arange(len(low)) == channel)
         x = np.arange(first, last + 1, dtype=np.float64)[:, None]
         near = np.zeros(x.shape, np.bool_)
         for step in (*own.steps, own.quantize):
@@ -144,18 +144,6 @@ def near_ties(table: FunctionTable, low: Integers, high: Integers) -> int:
             x = step(x)
         found += int(near.sum())
     return found
-
-
-def _own(table: FunctionTable, channel: int) -> FunctionTable:
-    """Return the table of one channel."""
-
-    def own(side: Floats) -> Floats:
-        return side[channel : channel + 1] if len(side) > 1 else side
-
-    steps = (
-        Affine(own(s.scale), own(s.offset)) if isinstance(s, Affine) else s for s in table.steps
-    )
-    return FunctionTable(tuple(steps), table.quantize)
 
 
 def _near(grid: Quantize, x: Floats) -> NDArray[np.bool_]:
