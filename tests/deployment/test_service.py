@@ -231,7 +231,8 @@ def test_honest_clients_are_answered_whatever_others_do(saved, serving):
     assert f"secateur_keys {CLIENTS}.0" in metrics
     memory = int((Path("/proc") / str(serving.process.pid) / "statm").read_text().split()[1])
     assert memory * os.sysconf("SC_PAGE_SIZE") < 2_000_000_000
-    logged = [json.loads(line) for line in serving.log]
+    # A backend's own last words stand between.
+    logged = [json.loads(line) for line in serving.log if line.startswith("{")]
     assert {"route", "status", "seconds"} <= logged[-1].keys()
 
 
@@ -531,8 +532,8 @@ class TestWorkers:
             answering = asyncio.create_task(workers.run(question, path, id))
             died = set()
             while not answering.done():
-                pid = workers._workers[0].process.pid
-                if pid not in died and len(died) < 2:
+                pid, busy = workers._workers[0].process.pid, workers._workers[0].busy
+                if busy and pid not in died and len(died) < 2:
                     os.kill(pid, signal.SIGKILL)
                     died.add(pid)
                 await asyncio.sleep(0.01)
