@@ -211,10 +211,12 @@ def test_honest_clients_are_answered_whatever_others_do(saved, serving):
     with ThreadPoolExecutor(CLIENTS + 8) as threads:
         others = [threads.submit(f) for f in (slow, slow, silent, silent, killer)]
         hostiles = [threads.submit(hostile, seed) for seed in (1, 2)]
-        answered = list(threads.map(honest, clients, range(CLIENTS)))
-        for each in hostiles:
-            each.result()
-        stop.set()
+        try:
+            answered = list(threads.map(honest, clients, range(CLIENTS)))
+            for each in hostiles:
+                each.result()
+        finally:
+            stop.set()
         for each in others:
             each.result()
     assert answered == [REQUESTS] * CLIENTS

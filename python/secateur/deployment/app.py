@@ -46,6 +46,9 @@ from secateur.errors import (
 
 log = logging.getLogger("secateur.serve")
 
+#: Bytes a second, below which a message is too slow to arrive.
+SLOWEST = 250_000
+
 #: A bearer token, or None where none was sent ↦ who it is, or None where nobody is.
 Authenticate = Callable[[str | None], str | None]
 
@@ -70,7 +73,7 @@ class Limits:
         uploads: messages of evaluation keys that may arrive at a time.
         connections: open ones; more are sent away.
         run_s: seconds that one computation may take.
-        receive_s: seconds that a request may take to arrive.
+        receive_s: seconds that a request may take to arrive, beside those for its length.
         first_s: seconds until a connection has sent the first line and headers of a request.
         resident_keys: clients whose keys each worker keeps in memory.
         keys_per_owner, keys_in_all: evaluation keys that are kept on disk.
@@ -263,7 +266,8 @@ class Service:
             return bytes(body)
 
         try:
-            return await asyncio.wait_for(receive(), self.limits.receive_s)
+            seconds = self.limits.receive_s + size / SLOWEST
+            return await asyncio.wait_for(receive(), seconds)
         except (asyncio.TimeoutError, TimeoutError):
             raise RefusalError(408, "TooSlow", "the message did not arrive in time") from None
 
