@@ -6,11 +6,12 @@ import ssl
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from secateur.circuits.interface import Interface
 from secateur.errors import MismatchError, ServiceError
 from secateur.extras import needed_for
 from secateur.network import Floats, Integers
@@ -18,11 +19,22 @@ from secateur.network import Floats, Integers
 with needed_for("a connection to a server"):
     import httpx
 
-if TYPE_CHECKING:
-    from secateur.deployment.client import Client
-
 #: How often a busy server, or one that cannot be reached, is asked again.
 _TRIES = 8
+
+
+class Keyholder(Protocol):
+    """What a connection needs of its client, which holds the keys."""
+
+    @property
+    def circuit(self) -> str: ...
+    @property
+    def interface(self) -> Interface: ...
+    @property
+    def key_id(self) -> str: ...
+    def evaluation_keys(self) -> bytes: ...
+    def encrypt(self, x: ArrayLike) -> bytes: ...
+    def decrypt(self, message: bytes) -> Integers: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +49,13 @@ class Connection:
         http: open connections.
     """
 
-    client: Client
+    client: Keyholder
     url: str
     http: httpx.Client = field(repr=False)
 
     @classmethod
     def open(
-        cls, client: Client, url: str, token: str | None, timeout_s: float, verify: str | bool
+        cls, client: Keyholder, url: str, token: str | None, timeout_s: float, verify: str | bool
     ) -> Connection:
         """Return a connection whose server is known to have the client's circuit."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
