@@ -21,6 +21,7 @@ from array import array
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, product
 from operator import mul
 from typing import Any
@@ -31,8 +32,7 @@ _ORDERLY = ["relu", "hardsigmoid", "hardtanh", "leaky_relu", "affine", "quantize
 _LARGEST_TABLE = 1 << 16
 _Tensor = namedtuple("_Tensor", ["shape", "values", "dtype", "content"])
 
-#: How an element comes about: bias, coefficients, elements of the sources, counted through.
-_Row = tuple[int, Sequence[int], Sequence[int]]
+_Row = tuple[int, Sequence[int], Sequence[int]]  # bias, coefficients, elements of the sources
 _Made = tuple[list[int], Callable[[int], _Row]]
 
 
@@ -59,8 +59,7 @@ class _Part:
         steps = [math.prod(own[a + 1 :]) * (n > 1) for a, n in enumerate(own)]
         return [tensor.values[sum(map(mul, at, steps))] for at in product(*map(range, shape))]
 
-    def windows(self, source: list[int]) -> _Made:
-        # A linear layer is a convolution without axes, a pool one of single channels with ones.
+    def windows(self, source: list[int]) -> _Made:  # also of layers without axes, and of pools
         codes = self["codes"] if "codes" in self.fields else None
         out, inputs, *kernel = codes.shape if codes else (source[0], 1, *self["kernel"])
         groups, axes = self.fields.get("groups", 1) if codes else out, range(len(kernel))
@@ -114,12 +113,9 @@ class _Part:
     def taken(self, source: list[int]) -> _Made:
         axis, indices, fill = self["axis"], self["indices"].values, self.fields.get("fill", 0)
         run, inner = math.prod(source[axis:]), math.prod(source[axis + 1 :])
-        rows = [
-            (0, (1,), (outer * run + i * inner + at,)) if i >= 0 else (fill, (), ())
-            for outer in range(math.prod(source[:axis]))
-            for i in indices
-            for at in range(inner)
-        ]
+        rows: list[_Row] = []
+        for outer, i, at in product(range(math.prod(source[:axis])), indices, range(inner)):
+            rows.append((0, (1,), (outer * run + i * inner + at,)) if i >= 0 else (fill, (), ()))
         return [*source[:axis], len(indices), *source[axis + 1 :]], rows.__getitem__
 
     def rounded(self, x: float) -> int:
@@ -129,8 +125,8 @@ class _Part:
         rounded = _ROUNDINGS[self["rounding"]](scaled) - self["zero_point"]
         return int(min(max(rounded, self["low"]), self["high"]))
 
-    def code_of(self, channel: int, v: int) -> int:
-        table, bits = self["table"], self["rounding_bits"]
+    def code_of(self, channel: int, v: int, bits: int) -> int:
+        table = self["table"]
         v = (v >> bits << bits) * self.of("factor", channel, 1) + self.of("offset", channel)
         if table["$kind"] == "explicit-table":
             rows, entries = table["values"].shape
@@ -159,12 +155,11 @@ class _Part:
         return min(slopes) >= 0 and self.fields.get("name", self["$kind"]) in _ORDERLY
 
     def codes(self, channel: int, low: int, high: int, wide: Any) -> tuple[int, int]:
-        """Return the range of a lookup over [low, high]: all its codes where those are too many."""
-        table = self["table"].fields
+        table, bits = self["table"].fields, self["rounding_bits"]
         if "steps" in table and all(_Part(s, self.tensors).orderly() for s in table["steps"]):
-            codes = [self.code_of(channel, v) for v in (low, high)]
+            codes = [self.code_of(channel, v, bits) for v in (low, high)]
         elif not wide:
-            codes = [self.code_of(channel, v) for v in range(low, high + 1)]
+            codes = [self.code_of(channel, v, bits) for v in range(low, high + 1)]
         else:
             grid = table.get("quantize")
             codes = [grid["low"], grid["high"]] if grid else [*self["table"]["values"].values]
@@ -182,6 +177,10 @@ class _Node:
     row: Callable[[int], _Row]
     low: list[int]
     high: list[int]
+
+    @cached_property
+    def flat(self) -> list[tuple[_Node, int]]:  # the elements of the sources, counted through
+        return [(source, e) for source in self.sources for e in range(len(source.low))]
 
     @property
     def size(self) -> int:  # of a channel
@@ -226,7 +225,6 @@ class _Node:
             self.high[:] = [high for _, high in hulls for _ in range(self.size)]
 
     def ends(self, element: int, row: _Row, low: Any, high: Any, wide: Any = 0) -> tuple[int, int]:
-        """Return the range of an element, given those of the elements in its row."""
         if self.kind == "lookup":
             return self.part.codes(element // self.size, low[0], high[0], wide)
         if self.kind == "max-pool":
@@ -238,13 +236,22 @@ class _Node:
     def facts(self, said: dict[str, Any]) -> Iterator[str]:
         name, (low, high) = said["name"], zip(*self.hulls(), strict=True)
         least, most = min(low), max(high)
-        bits = max((end if end >= 0 else ~end).bit_length() for end in (least, most))
-        bits += least < 0
-        own = self.kind, self.shape, [*low], [*high], bits, self.part.fields.get("rounding_bits", 0)
-        facts = ("kind", "shape", "low", "high", "bits", "rounding_bits")
+        bits = (least < 0) + max((~e if e < 0 else e).bit_length() for e in (least, most))
+        dropped = self.part.fields.get("rounding_bits", 0)
+        own = self.kind, self.shape, [*low], [*high], bits, dropped, self.harmless(dropped)
+        facts = ("kind", "shape", "low", "high", "bits", "rounding_bits", "harmless")
         for fact, value in zip(facts, own, strict=True):
             if said[fact] != value:
                 yield f"node {name!r}: {fact} is certified as {said[fact]}, but is {value}"
+
+    def harmless(self, dropped: int) -> bool:  # whether a lookup's codes are those without rounding
+        hulls, code = self.sources[0].hulls() if dropped else [], self.part.code_of
+        values = ((c, v) for c, (low, high) in enumerate(hulls) for v in range(low, high + 1))
+        try:
+            listed = all(high - low < _LARGEST_TABLE for low, high in hulls)
+            return listed and all(code(c, v, dropped) == code(c, v, 0) for c, v in values)
+        except ValueError:
+            return False
 
     def witnesses(self, said: dict[str, Any], inputs: list[Any], memo: Any) -> Iterator[str]:
         for channel, pair in enumerate(said["witnesses"]):
@@ -262,13 +269,9 @@ class _Node:
             return x[element]
         key = which, self.part["name"], element
         if key not in memo:
-            row, values = self.row(element), []
-            for coefficient, at in zip(row[1], row[2], strict=True):
-                source = 0
-                while at >= len(self.sources[source].low):
-                    at -= len(self.sources[source].low)
-                    source += 1
-                values.append(self.sources[source].value(at, x, which, memo) if coefficient else 0)
+            row, flat = self.row(element), self.flat
+            used = zip(row[1], (flat[e] for e in row[2]), strict=True)
+            values = [n.value(e, x, which, memo) if c else 0 for c, (n, e) in used]
             memo[key] = self.ends(element, row, values, values)[0]
         return memo[key]
 
@@ -314,8 +317,6 @@ def _read_network(path: str) -> tuple[_Part, list[str]]:
         first, last = (start + offset for offset in entry["data_offsets"])
         dtype = _DTYPES[entry["dtype"]]
         values = array(dtype[0], content[first:last])
-        if len(values) != math.prod(entry["shape"]):
-            raise ValueError(f"array {name} has {len(values)} elements, not {entry['shape']}")
         tensors[name] = _Tensor(entry["shape"], values, dtype[1:], content[first:last])
     right = header.pop("sha256") == _hash(header, tensors)
     return _Part(header["network"], tensors), [] if right else ["the network's own hash is wrong"]
@@ -357,14 +358,13 @@ _OPERATIONS: dict[str, Callable[..., _Made]] = {
     "transpose": _Part.transpose,
     "concat": _Part.concat,
 }
+_GELU = math.sqrt(2 / math.pi)
 _ACTIVATIONS: dict[str, Callable[..., float]] = {
     "abs": abs,
     "celu": lambda x, alpha: x if x > 0 else alpha * math.expm1(x / alpha),
     "elu": lambda x, alpha: x if x > 0 else alpha * math.expm1(x),
     "gelu": lambda x: 0.5 * x * (1 + math.erf(x * math.sqrt(0.5))),
-    "gelu_tanh": lambda x: (
-        0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    ),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + math.tanh(_GELU * (x + 0.044715 * x * x * x))),
     "hardsigmoid": lambda x: min(max(x + 3, 0.0), 6.0) / 6,
     "hardswish": lambda x: x * min(max(x + 3, 0.0), 6.0) / 6,
     "hardtanh": lambda x, min_val, max_val: min(max(x, min_val), max_val),
