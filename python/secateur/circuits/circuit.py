@@ -38,7 +38,7 @@ from secateur.errors import ArgumentError, UnpicklableError
 from secateur.narrowing import LookupPrice, narrow, round_by_price
 from secateur.network import Floats, Integers, Lookup, Network
 from secateur.network.storage import load as load_network, save as save_network
-from secateur.show.progress import track
+from secateur.show.progress import track, waiting
 from secateur.show.tables import Table
 
 Rounding = Literal["exact", "approximate", "none"]
@@ -69,7 +69,7 @@ class Circuit:
     def keygen(self, force: bool = False) -> None:
         """Make the keys, unless there are some; `force` makes new ones."""
         if force or "keygen" not in self.timings:
-            with _timed(self.timings, "keygen"):
+            with _timed(self.timings, "keygen"), waiting("making keys"):
                 self.compiled.keygen(force)
 
     def encrypt(self, x: ArrayLike) -> Any:

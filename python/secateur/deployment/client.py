@@ -18,6 +18,7 @@ from secateur.deployment.messages import Message, check_keys, reading, sha256
 from secateur.deployment.vault import read_keys, write_keys
 from secateur.errors import ArgumentError
 from secateur.network import Floats, Integers
+from secateur.show.progress import waiting
 
 if TYPE_CHECKING:
     from secateur.deployment.connection import Connection
@@ -117,7 +118,8 @@ class Client:
 
     def keygen(self) -> None:
         """Make the keys now, unless there are some."""
-        self.backend.keygen()
+        with waiting("making keys"):
+            self.backend.keygen()
 
     @cached_property
     def key_id(self) -> str:

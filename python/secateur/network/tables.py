@@ -277,6 +277,11 @@ class Quantize(Frozen):
         return self.codes(x) * self.scale
 
     @property
+    def codomain(self) -> Range:
+        """The range of its codes."""
+        return Range(self.low, self.high)
+
+    @property
     def channels(self) -> int:
         """1: it is the same for every channel."""
         return 1
@@ -320,7 +325,7 @@ class FunctionTable(Frozen):
     @property
     def codomain(self) -> Range:
         """The range that no value leaves, whatever the accumulator is."""
-        return Range(self.quantize.low, self.quantize.high)
+        return self.quantize.codomain
 
     @property
     def channels(self) -> int:
