@@ -570,7 +570,7 @@ class Assembly:
             raise self.refuse(name, "negates or bends the input before its quantiser")
         if grid.rounding != "half_even":
             raise self.refuse(name, f"rounds the input by {grid.rounding!r}, not to the nearest")
-        scale, bias = grid.scale / scaling.factor, -scaling.offset / scaling.factor
+        scale, bias = grid.scale / scaling.factor, 0.0 - scaling.offset / scaling.factor
         if x.source != INPUT and scale.size * bias.size > 1:
             raise self.refuse(name, "scales elements of the input apart after moving them")
         self._give_input(name, grid, scale, bias)

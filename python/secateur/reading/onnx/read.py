@@ -10,7 +10,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from secateur.errors import BitsError, SecateurError, UnsupportedOperatorError
+from secateur.errors import ArgumentError, BitsError, SecateurError, UnsupportedOperatorError
 from secateur.network import Activation, Network, Quantize
 from secateur.ranges import Range
 from secateur.reading.onnx import (  # noqa: F401  (their operators register themselves)
@@ -65,7 +65,7 @@ def read_onnx(
 
     Raises:
         UnsupportedOperatorError: a node that no network has; names node, operator and remedy.
-        BitsError: `sum_bits` out of its range.
+        ArgumentError, BitsError: `input` is none of these, `sum_bits` out of its range.
         FileFormatError: the file is damaged, or refers to data outside its directory.
         MissingExtraError: the onnx package is not installed.
         NotFiniteError: NaN or infinity among its constants.
@@ -168,8 +168,15 @@ class Reader:
         shape = self.graph.shape[1:]
         if isinstance(self.input, Range):
             return self.assembly.take(shape, Quantize(1.0, self.input.low, self.input.high))
-        if self.input is not None:
+        if isinstance(self.input, Quantize):
             return self.assembly.take(shape, self.input)
+        if self.input is not None:
+            raise ArgumentError(
+                f"input is {self.input!r}, expected Quantize(scale, low, high) or Range(low, high)",
+                argument="input",
+                value=self.input,
+                expected="a Quantize or a Range",
+            )
         raw = self.assembly.take(shape)
         if self.graph.kind in INTEGERS:
             return Signal(raw.source, raw.steps, Range(*INTEGERS[self.graph.kind]), raw=True)
