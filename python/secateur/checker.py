@@ -114,28 +114,13 @@ class _Node:
         least, most = min(low), max(high)
         bits = max((end if end >= 0 else ~end).bit_length() for end in (least, most))
         bits += least < 0
-        dropped = self.part.fields.get("rounding_bits", 0)
-        own = self.kind, self.shape, [*low], [*high], bits, dropped, self.harmless(dropped)
-        facts = ("kind", "shape", "low", "high", "bits", "rounding_bits", "harmless")
+        own = self.kind, self.shape, [*low], [*high], bits, self.part.fields.get("rounding_bits", 0)
+        facts = ("kind", "shape", "low", "high", "bits", "rounding_bits")
         for fact, value in zip(facts, own, strict=True):
             if said[fact] != value:
                 yield f"node {name!r}: {fact} is certified as {said[fact]}, but is {value}"
         if not -(1 << 63) <= least <= most < 1 << 63 or len(said["witnesses"]) != len(low):
             yield f"node {name!r}: [{least}, {most}] leaves 64 bits, or witnesses are missing"
-
-    def harmless(self, dropped: int) -> bool:
-        """Return whether a lookup gives the same codes if it drops no bits."""
-        hulls = self.sources[0].hulls() if dropped else []
-        if any(high - low >= _LARGEST_TABLE for low, high in hulls):
-            return False
-        try:
-            return all(
-                _code_of(self.part, channel, v, dropped) == _code_of(self.part, channel, v, 0)
-                for channel, (low, high) in enumerate(hulls)
-                for v in range(low, high + 1)
-            )
-        except ValueError:
-            return False
 
     def witnesses(self, said: dict[str, Any], inputs: list[Any], memo: Any) -> Iterator[str]:
         for channel, pair in enumerate(said["witnesses"]):
@@ -370,8 +355,8 @@ def _rounded(grid: dict[str, Any], x: float) -> int:
     return int(min(max(rounded, grid["low"]), grid["high"]))
 
 
-def _code_of(part: _Part, channel: int, v: int, bits: int) -> int:
-    table = part["table"]
+def _code_of(part: _Part, channel: int, v: int) -> int:
+    table, bits = part["table"], part["rounding_bits"]
     v = (v >> bits << bits) * part.of("factor", channel, 1) + part.of("offset", channel)
     if table["$kind"] == "explicit-table":
         rows, entries = table["values"].shape
@@ -392,16 +377,15 @@ def _code_of(part: _Part, channel: int, v: int, bits: int) -> int:
 
 def _codes(part: _Part, channel: int, low: int, high: int, wide: Any) -> tuple[int, int]:
     """Return the range of a lookup over [low, high]: all its codes where those are too many."""
-    bits = part["rounding_bits"]
     table = part["table"].fields
     steps = [s for s in table.get("steps", ()) if s["$kind"] == "activation"]
     # What never turns an order of values around; nor does float64, in rounding it.
     orderly = ("relu", "hardsigmoid", "hardtanh", "leaky_relu")
     slopes = [s["parameters"].get("negative_slope", 0) for s in steps if s["name"] in orderly]
     if "steps" in table and len(slopes) == len(steps) and min(slopes, default=0) >= 0:
-        codes = [_code_of(part, channel, v, bits) for v in (low, high)]
+        codes = [_code_of(part, channel, v) for v in (low, high)]
     elif not wide:
-        codes = [_code_of(part, channel, v, bits) for v in range(low, high + 1)]
+        codes = [_code_of(part, channel, v) for v in range(low, high + 1)]
     else:
         every = part["table"]["values"].values if "values" in table else ()
         codes = [*every] or [table["quantize"]["low"], table["quantize"]["high"]]
