@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from secateur.files import lock
+
 NETWORK = """
     import numpy as np
     import secateur
@@ -203,7 +205,11 @@ def wheel(tmp_path_factory, request):
     """The wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps"]
-    subprocess.run([*build, "--wheel-dir", folder, request.config.rootpath], check=True)
+    held = lock(request.config.rootpath / "target" / "wheel")  # the other lane builds there too
+    try:
+        subprocess.run([*build, "--wheel-dir", folder, request.config.rootpath], check=True)
+    finally:
+        held.release()
     (path,) = folder.glob("*.whl")
     return path
 
