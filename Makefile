@@ -29,6 +29,7 @@ $(error Secateur needs the Rust toolchain (cargo) to build its engine; install i
 endif
 
 demo: $(LANE)/.built
+	$(LANE)/bin/python examples/classifier.py
 	$(LANE)/bin/python examples/digits.py
 
 # What a contributor runs: style, types, and the fast tests of one lane.
@@ -40,10 +41,12 @@ check: $(LANE)/.built
 
 test: lint $(LANES:=/.built)
 	cargo test --release --workspace
-	for lane in $(LANES); do \
-		echo "== $$lane: $$($$lane/bin/python --version)"; \
-		$$lane/bin/python -m pytest || exit 1; \
-	done
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(LANES:%=test-in-%)
+
+# One lane's tests; the lanes run side by side, and each shows its output when it is done.
+test-in-%:
+	@echo "== $*: $$($*/bin/python --version)"
+	$*/bin/python -m pytest -o cache_dir=$*/.pytest_cache
 
 lint: $(LANE)/.built
 	cargo fmt --check

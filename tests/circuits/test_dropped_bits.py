@@ -1,13 +1,15 @@
 """Rounding in circuits: exact at a lower price, approximate for less and within its bounds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from backends import on_each_backend
 from networks import Builder, inputs
-from secateur import analyze, compile, price
+from secateur import analyze, compile, price, verify
+from secateur.circuits.certificate import Certificate
 from secateur.circuits.circuit import Circuit
 from secateur.errors import ArgumentError, BackendError
 from secateur.narrowing import narrow, round_harmlessly
@@ -169,3 +171,31 @@ def test_a_rounded_network_decrypts_to_its_integers_on_witnesses_too(backend):
     if backend.name == "concrete-python":
         assert any(layer.rounding_bits for layer in circuit.price.layers)
     assert (circuit.encrypt_run_decrypt(x) == network(x)).all()
+
+
+def verdict(network, **changed):
+    """What comes of a certificate with some facts of 'lookup1' changed."""
+    certificate = Certificate.of(network)
+    nodes = tuple(
+        replace(node, **changed) if node.name == "lookup1" else node for node in certificate.nodes
+    )
+    return [str(d) for d in verify(replace(certificate, nodes=nodes), network).differences]
+
+
+def test_the_certificate_says_that_rounding_is_harmless():
+    rounded = round_harmlessly(narrow(stepped(6, 3)), {"lookup1": 3})
+    assert not verdict(rounded)
+    (node,) = [n for n in Certificate.of(rounded).nodes if n.name == "lookup1"]
+    assert (node.rounding_bits, node.harmless) == (3, True)
+    (found,) = verdict(rounded, rounding_bits=2)
+    assert "rounding_bits is certified as 2, but is 3" in found
+
+
+def test_the_certificate_says_where_rounding_changes_codes():
+    network = narrow(stepped(6, 3))
+    lossy = network.with_operations(replace(network["lookup1"], rounding_bits=5))
+    (node,) = [n for n in Certificate.of(lossy).nodes if n.name == "lookup1"]
+    assert not node.harmless
+    assert not verdict(lossy)
+    (found,) = verdict(lossy, harmless=True)
+    assert "harmless is certified as True, but is False" in found

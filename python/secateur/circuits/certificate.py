@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from secateur.analysis import NodeRange, RangeReport, analyze
 from secateur.envelope import Envelope
 from secateur.errors import NetworkError, SecateurError
 from secateur.files import write_whole
-from secateur.network import Input, Integers, Network
+from secateur.network import LARGEST_TABLE, Input, Integers, Lookup, Network, tabulate
 from secateur.network.operation import ENDS, End
 from secateur.network.storage import fingerprint
 
@@ -42,6 +42,8 @@ class CertifiedNode:
         witnesses: for each channel which of the certificate's witnesses attain its low end and
             its high end; None where an end is sound but not known to be attained.
         rounding_bits: how many low bits of its source a lookup drops.
+        harmless: whether its table has the same entry for every value of its source without
+            dropping them; True where none are dropped.
     """
 
     name: str
@@ -52,6 +54,7 @@ class CertifiedNode:
     bits: int
     witnesses: tuple[tuple[int | None, int | None], ...]
     rounding_bits: int
+    harmless: bool
 
     @property
     def exact(self) -> tuple[bool, ...]:
@@ -242,7 +245,23 @@ def _certify(node: NodeRange, report: RangeReport, witnesses: dict[Witness, int]
         bits=node.ranges.hull().bits("integer"),
         witnesses=tuple((witness(c, "low"), witness(c, "high")) for c in range(node.shape[0])),
         rounding_bits=getattr(operation, "rounding_bits", 0),
+        harmless=not isinstance(operation, Lookup) or _harmless(operation, report),
     )
+
+
+def _harmless(lookup: Lookup, report: RangeReport) -> bool:
+    """Return whether a lookup gives the same codes if it drops no bits."""
+    channels = report[lookup.source].channels
+    if not lookup.rounding_bits:
+        return True
+    if channels.span.max() >= LARGEST_TABLE:
+        return False
+    rules = lookup.rule, replace(lookup, rounding_bits=0).rule
+    try:
+        rounded, whole = (tabulate(rule, channels.low, channels.high) for rule in rules)
+    except NetworkError:  # without an entry for some value there is nothing to compare
+        return False
+    return bool((rounded == whole).all())
 
 
 def _packed(x: Integers, given: Input) -> Witness:
