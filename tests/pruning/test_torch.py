@@ -473,7 +473,7 @@ class TestMasks:
         train(model, 1, pruner)
         layer = model.get_submodule("0")
         assert parametrize.is_parametrized(layer, "weight")
-        assert masks.on(layer).kept.dtype == torch.bool
+        assert masks.on(layer).kept.dtype == torch.uint8
         assert (layer.weight == masks.unmasked(layer) * masks.on(layer).kept).all()
         penalty = layer.weight.abs().sum()
         penalty.backward()
