@@ -1,9 +1,25 @@
-//! The core without Python: the same sizes as `benches/test_bounds.py`.
+//! The kernels of the core against the machine's own single-pass read of the same bytes.
+//!
+//! `cargo bench --bench bounds` prints a line of JSON for each size and number of threads: the
+//! least seconds of each, all taken in turn, so that a busy machine disturbs all alike. As a test
+//! it runs once over small layers and compares the kernels with each other.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ndarray::Array2;
-use secateur_core::{InputRanges, linear, threads, yardstick};
 use std::hint::black_box;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use ndarray::{Array2, Array3};
+use pulp::{Arch, NullaryFnOnce};
+use secateur_core::{InputRanges, linear, threads};
+
+const SIZES: [(usize, usize); 6] = [
+    (64, 64),
+    (512, 1024),
+    (512, 4608),
+    (4096, 4096),
+    (8192, 8192),
+    (32_768, 8192),
+];
 
 /// Bytes without a pattern, the same in every run (Vigna's splitmix64).
 fn noise(len: usize) -> Vec<u8> {
@@ -19,39 +35,122 @@ fn noise(len: usize) -> Vec<u8> {
         .collect()
 }
 
-fn layers(criterion: &mut Criterion) {
+/// Reads every word once, with the instructions of the core.
+struct Read<'a>(&'a [u64]);
+
+impl NullaryFnOnce for Read<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn call(self) -> u64 {
+        let mut lanes = [0_u64; 32];
+        let (chunks, last) = self.0.as_chunks::<32>();
+        for chunk in chunks {
+            for (lane, word) in lanes.iter_mut().zip(chunk) {
+                *lane = lane.wrapping_add(*word);
+            }
+        }
+        let all = lanes.iter().chain(last);
+        all.fold(0, |sum: u64, word| sum.wrapping_add(*word))
+    }
+}
+
+fn read(words: &[u64], pool: Option<&rayon::ThreadPool>) -> u64 {
+    let Some(pool) = pool else {
+        return Arch::new().dispatch(Read(words));
+    };
+    let queue = Mutex::new(words.chunks(words.len().div_ceil(8).max(1)));
+    let total = Mutex::new(0_u64);
+    let help = || {
+        while let Some(chunk) = { queue.lock().unwrap().next() } {
+            let sum = Arch::new().dispatch(Read(chunk));
+            let mut total = total.lock().unwrap();
+            *total = total.wrapping_add(sum);
+        }
+    };
+    pool.in_place_scope(|scope| {
+        scope.spawn(|_| help());
+        help();
+    });
+    total.into_inner().unwrap()
+}
+
+type Run<'a> = (&'static str, Box<dyn FnMut() + 'a>);
+
+/// Least seconds of each, taken in turn for about so long, thrice at least.
+fn least(runs: &mut [Run<'_>], time: Duration) -> Vec<f64> {
+    let (mut best, start, mut rounds) = (vec![f64::INFINITY; runs.len()], Instant::now(), 0);
+    while rounds < 3 || start.elapsed() < time {
+        for ((_, run), best) in runs.iter_mut().zip(&mut best) {
+            let start = Instant::now();
+            run();
+            *best = best.min(start.elapsed().as_secs_f64());
+        }
+        rounds += 1;
+    }
+    best
+}
+
+fn measure((outputs, inputs): (usize, usize), used: usize, time: Duration) {
+    threads::set_num_threads(used).expect("a permitted number");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let pool = (used > 1).then_some(pool.as_ref().expect("a thread"));
+    let bytes = noise(outputs * inputs);
+    let words: Vec<u64> = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .copied()
+        .map(u64::from_ne_bytes)
+        .collect();
+    let codes = bytes.iter().map(|&byte| byte as i8).collect();
+    let weight: Array2<i8> = Array2::from_shape_vec((outputs, inputs), codes).expect("fits");
+    let ends = |low: fn(i64) -> i64, high: fn(i64) -> i64| {
+        let each = |end: fn(i64) -> i64| (0..inputs as i64).map(end).collect();
+        InputRanges::each(each(low), each(high)).expect("not empty")
+    };
+    let one = InputRanges::one(0, 15).expect("not empty");
+    let seven_bits = ends(|_| 0, |i| i % 128);
+    let eight_bits = ends(|i| -(i % 129), |i| i * 7 % 128);
+    let fourteen_bits = ends(|i| -(i % 8192), |i| i * 7 % 16_384);
+    let masks = Array3::from_shape_fn((1, outputs, inputs), |(_, o, i)| bytes[o * inputs + i] & 4);
+    let by = |ranges: &'_ InputRanges, masked: bool| {
+        let masks = masked.then_some(masks.view());
+        black_box(linear(black_box(weight.view()), ranges, None, masks)).expect("fits 64 bits");
+    };
+    let mut runs: Vec<Run<'_>> = vec![
+        (
+            "read",
+            Box::new(|| _ = black_box(read(black_box(&words), pool))),
+        ),
+        ("one", Box::new(|| by(&one, false))),
+        ("seven_bits", Box::new(|| by(&seven_bits, false))),
+        ("eight_bits", Box::new(|| by(&eight_bits, false))),
+        ("fourteen_bits", Box::new(|| by(&fourteen_bits, false))),
+        ("one_masked", Box::new(|| by(&one, true))),
+        ("seven_bits_masked", Box::new(|| by(&seven_bits, true))),
+        ("eight_bits_masked", Box::new(|| by(&eight_bits, true))),
+    ];
+    let seconds = least(&mut runs, time);
+    let figures = runs
+        .iter()
+        .zip(seconds)
+        .map(|((name, _), s)| format!(", \"{name}\": {s:e}"));
+    println!(
+        "{{\"outputs\": {outputs}, \"inputs\": {inputs}, \"threads\": {used}{}}}",
+        figures.collect::<String>()
+    );
+}
+
+fn main() {
+    let timed = std::env::args().any(|argument| argument == "--bench");
     for used in [1, 2] {
-        threads::set_num_threads(used).expect("a permitted number");
-        let mut group = criterion.benchmark_group(format!("linear, {used} threads"));
-        for (outputs, inputs) in [(64, 64), (512, 4608), (4096, 4096), (8192, 8192)] {
-            let bytes = noise(outputs * inputs);
-            let codes: Vec<i8> = bytes.iter().map(|&b| b as i8).collect();
-            let weight = Array2::from_shape_vec((outputs, inputs), codes).expect("fits");
-            let one = InputRanges::one(0, 15).expect("not empty");
-            let low = (0..inputs as i64).map(|i| -(i % 8)).collect();
-            let high = (0..inputs as i64).map(|i| i % 255).collect();
-            let each = InputRanges::each(low, high).expect("not empty");
-            let name = format!("{outputs}x{inputs}");
-            group.throughput(Throughput::Bytes(bytes.len() as u64));
-            group.bench_function(BenchmarkId::new("read", &name), |b| {
-                b.iter(|| yardstick::byte_sum(black_box(&bytes)));
-            });
-            for (kind, inputs) in [("one range", &one), ("range per input", &each)] {
-                group.bench_function(BenchmarkId::new(kind, &name), |b| {
-                    b.iter(|| linear(black_box(weight.view()), inputs, None, None));
-                });
+        for size in SIZES {
+            if timed {
+                measure(size, used, Duration::from_secs(4));
+            } else {
+                measure((size.0 % 61, size.1 % 67), used, Duration::ZERO);
             }
         }
     }
 }
-
-criterion_group! {
-    name = benches;
-    config = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(std::time::Duration::from_millis(300))
-        .measurement_time(std::time::Duration::from_millis(1500))
-        .without_plots();
-    targets = layers
-}
-criterion_main!(benches);

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from secateur import _native, bounds
+from secateur import bounds
 
 
 class Layer(NamedTuple):
@@ -26,12 +26,6 @@ def layer(out: int, width: int, each: bool = False, seed: int = 0) -> Layer:
     if not each:
         return Layer(weight, 0, 255)
     return Layer(weight, -rng.integers(0, 129, width), rng.integers(0, 128, width))
-
-
-def read(codes: Layer) -> Callable[[], Any]:
-    """One pass over the same bytes with the engine's threads: the speed of memory."""
-    flat = codes.weight.view(np.uint8).reshape(-1)
-    return lambda: _native.byte_sum(flat)
 
 
 def secateur(codes: Layer) -> Callable[[], Any]:

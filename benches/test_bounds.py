@@ -36,14 +36,6 @@ def test_linear(benchmark: Timed, tiny: bool, size: str, each: bool) -> None:
     assert high[0] == np.maximum(row * codes.low, row * codes.high).sum()
 
 
-@pytest.mark.parametrize("size", [*SIZES, *LARGE])
-def test_read_bandwidth(benchmark: Timed, tiny: bool, size: str) -> None:
-    codes = peers.layer(*((3, 70) if tiny else {**SIZES, **LARGE}[size]))
-    total = benchmark(peers.read(codes))
-    if tiny:
-        assert total == codes.weight.view(np.uint8).sum(dtype=np.int64)
-
-
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("peer", peers.PEERS)
 def test_peer(benchmark: Timed, tiny: bool, peer: str, size: str) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 import numpy as np
 import pytest
 
 from backends import BACKENDS, on_each_backend
-from networks import Builder, example, inputs
+from networks import EXAMPLES, Builder, codes, example, inputs
 from secateur.backends import BACKENDS as NAMES, backend_named
 from secateur.circuits.circuit import compile
+from secateur.circuits.lowering import lookups
 from secateur.errors import ArgumentError, MissingExtraError
+from secateur.network import ExplicitTable
 
 #: Headers of serialised keys and ciphertexts are shorter than this.
 HEADERS = 1000
@@ -63,6 +68,39 @@ def test_compression_makes_keys_and_inputs_smaller():
     assert small.input_bytes < plain.input_bytes / 50
     assert small.output_bytes == plain.output_bytes
     assert small.complexity == plain.complexity
+
+
+def per_channel(random):
+    """Tables of their own for every channel of an image, some of them alike."""
+    b = Builder((2, 4, 4), -1, 2)
+    b.conv(codes(random, 3, 2, 2, 2), padding=((1, 0), (0, 1)))
+    values = random.integers(-2, 3, size=(3, 90))
+    values[2] = values[0]
+    b.lookup(ExplicitTable(values, np.full(3, -40)))
+    b.max_pool((2, 2), (2, 2), ((0, 0), (0, 0)))
+    b.lookup(ExplicitTable(values[:, 30:50], np.full(3, -9)), rounding_bits=1)
+    return b.network()
+
+
+@on_each_backend
+@pytest.mark.parametrize("build", [*EXAMPLES.values(), per_channel], ids=lambda f: f.__name__)
+def test_tables_are_converted_as_the_backend_would(backend, build, monkeypatch):
+    """Byte for byte the MLIR of the backend's own conversion and of its own evaluation."""
+    network = build(np.random.default_rng(5))
+    ours = compile(network, backend.name).compiled.mlir
+
+    def looked_up(*arguments):
+        result = quick(*arguments)
+        node = result.computation
+        table = node.properties["kwargs"]["table"]
+        node.evaluator = lambda keys: backend.namespace.LookupTable.apply(keys, table)
+        return result
+
+    quick = lookups._looked_up
+    monkeypatch.setattr(lookups, "_looked_up", looked_up)
+    room = sys.modules[type(backend).__module__]
+    monkeypatch.setattr(room, "quick_tables", lambda *modules: contextlib.nullcontext())
+    assert compile(network, backend.name).compiled.mlir == ours
 
 
 @on_each_backend

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         concrete as concrete,
         deployment as deployment,
         errors as errors,
+        estimators as estimators,
         network as network,
         sweeps as sweeps,
         testing as testing,
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from secateur.analysis import RangeReport as RangeReport, analyze as analyze
     from secateur.circuits.certificate import Certificate as Certificate, verify as verify
     from secateur.circuits.circuit import Circuit as Circuit, compile as compile, price as price
+    from secateur.estimators import (
+        SecateurClassifier as SecateurClassifier,
+        SecateurRegressor as SecateurRegressor,
+    )
     from secateur.narrowing import explain as explain, narrow as narrow
     from secateur.network import Network as Network
     from secateur.network.storage import load as load, save as save
@@ -62,6 +67,7 @@ if TYPE_CHECKING:
         freeze as freeze,
         quantize as quantize,
     )
+    from secateur.searching import search as search
     from secateur.show import plot as plot, report as report
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
 
@@ -88,6 +94,8 @@ _HOME = {
     "RangeReport": "analysis",
     "Ranges": "ranges",
     "Reselect": "pruning.schedule",
+    "SecateurClassifier": "estimators",
+    "SecateurRegressor": "estimators",
     "Structured": "pruning",
     "analyze": "analysis",
     "coarsen": "reading.torch",
@@ -104,6 +112,7 @@ _HOME = {
     "read_onnx": "reading.onnx",
     "saliencies": "pruning.plugins",
     "save": "network.storage",
+    "search": "searching",
     "shrink": "pruning.shrink",
     "strategies": "pruning.plugins",
     "sweep": "sweeps",
@@ -117,6 +126,7 @@ _MODULES = {
     "concrete": "concrete",
     "deployment": "deployment",
     "errors": "errors",
+    "estimators": "estimators",
     "network": "network",
     "plot": "show.plot",
     "report": "show.report",

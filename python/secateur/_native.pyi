@@ -5,7 +5,6 @@ import numpy.typing as npt
 
 __all__ = [
     "RangeTracker",
-    "byte_sum",
     "conv",
     "conv_positions",
     "fit_scales",
@@ -70,7 +69,6 @@ def fit_scales(
 ) -> npt.NDArray[np.float64]: ...
 def set_num_threads(threads: int) -> None: ...
 def num_threads() -> int: ...
-def byte_sum(bytes: npt.NDArray[np.uint8]) -> int: ...
 
 @final
 class RangeTracker:

@@ -345,6 +345,12 @@ class RoundingError(SecateurError, ValueError):
     facts = ("layer", "bits", "most", "channel", "entries")
 
 
+class SearchError(SecateurError, LookupError):
+    """No candidate reaches what was asked for; `best` and `point` are what came nearest."""
+
+    facts = ("accuracy", "best", "point", "wall_s")
+
+
 class BackendError(SecateurError, RuntimeError):
     """A backend refused a circuit that fits its widths; `reason` is what it said."""
 

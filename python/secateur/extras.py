@@ -13,11 +13,13 @@ _EXTRAS = {
     "click": "cli",
     "filelock": "sweep",
     "matplotlib": "plot",
+    "networkx": "fhe",
     "onnx": "onnx",
     "pandas": "sweep",
     "pyarrow": "sweep",
     "rich": "cli",
     "safetensors": "files",
+    "sklearn": "sklearn",
     "torch": "torch",
 }
 

@@ -94,3 +94,9 @@ def test_parquet_gives_back_the_columns(results, tmp_path):
     assert frame["bits"].tolist() == ["4", "5", "6", "7", "8", '"auto"']
     assert frame["layers"].tolist()[-1] == '{"fc": [1, "x"]}'
     assert frame["backend"].tolist()[:2] == ["a", "a"]
+
+
+def test_what_gains_less_than_the_floor_is_no_front(results):
+    assert bits(results.pareto("accuracy", "complexity")) == [7, 8]
+    assert bits(results.pareto("accuracy", "complexity", floor=0.96)) == [8]
+    assert bits(results.pareto("accuracy", "complexity", floor=2)) == []

@@ -114,6 +114,18 @@ class Circuit:
                 ),
             )
 
+    def emulate(self, x: ArrayLike) -> Integers:
+        """Return what `encrypt_run_decrypt` returns, its program computed modulo its own widths.
+
+        Unlike `simulate` it sees a width that is too narrow.
+
+        Raises:
+            UnprovableError: the program has an operation that is not emulated.
+        """
+        emulate = self.backend.emulator(self.compiled)
+        with _timed(self.timings, "emulate"):
+            return self._each(x, lambda sample: self.interface.integers(emulate(sample)))
+
     def predict(self, x: ArrayLike) -> NDArray[Any]:
         """Return the answer for every sample of floats, computed on encrypted data.
 

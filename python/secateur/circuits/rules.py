@@ -159,7 +159,8 @@ def _subtract(step: Step) -> Ranges:
 
 def _add(step: Step) -> Ranges:
     a, b = step.operands
-    return _maximum(step) or a + b
+    maximum = _maximum(step)
+    return a + b if maximum is None else maximum
 
 
 def _maximum(step: Step) -> Ranges | None:

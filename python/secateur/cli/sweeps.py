@@ -60,6 +60,7 @@ def sweep(config: Path, retry_failed: bool, as_json: bool) -> None:
 @click.option("--gain", default="accuracy", show_default=True, help="Better where greater.")
 @click.option("--cost", default="complexity", show_default=True, help="Better where less.")
 @click.option("--by", default="strategy", show_default=True, help="Told apart by colour.")
+@click.option("--floor", type=float, help="Least gain that counts for the front.")
 @click.option("--title", help="Of the page; the journal's name if left out.")
 @json_option
 def report(
@@ -68,6 +69,7 @@ def report(
     gain: str,
     cost: str,
     by: str,
+    floor: float | None,
     title: str | None,
     as_json: bool,
 ) -> None:
@@ -80,8 +82,10 @@ def report(
     page = output or journal.with_suffix(".html")
     check_place(page)
     results = Results.read(journal)
-    write_report(results, page, gain=gain, cost=cost, by=by, title=title or journal.stem)
-    front = results.pareto(gain, cost)
+    write_report(
+        results, page, gain=gain, cost=cost, by=by, floor=floor, title=title or journal.stem
+    )
+    front = results.pareto(gain, cost, floor=floor)
     if as_json:
         print_json({"report": str(page), "front": _rows(front)})
     else:

@@ -40,7 +40,7 @@ def repair(
 
     They hold the proved ones, and are wider where the backend needs room to compute.
     """
-    proved = dict(proof)
+    proved, truths = dict(proof), set(truths)
     for node in list(nx.topological_sort(graph.graph)):
         if node.operation.value != "generic":
             continue
@@ -62,7 +62,9 @@ def repair(
         elif node.converted_to_table_lookup:
             asks_truth = name not in RULES and not truths.isdisjoint(preds)
             if asks_truth or any(map(is_constant, preds)):
-                _make_table(graph, node, truths, proved)
+                table = _make_table(graph, node, truths, proved)
+                if table is not None and node in truths:
+                    truths.add(table)
     for node in [n for n in graph.graph if is_constant(n) and not _is_read(graph, n)]:
         graph.graph.remove_node(node)
         del proved[node]
@@ -102,13 +104,16 @@ def _move_above_zero(graph: Any, node: Any, proved: dict[Any, Ranges]) -> None:
         _replace_source(graph, node, i, moved)
 
 
-def _make_table(graph: Any, node: Any, truths: AbstractSet[Any], proved: dict[Any, Ranges]) -> None:
-    """Replace a lookup by one of its variables alone, with its constants in the table."""
+def _make_table(graph: Any, node: Any, truths: AbstractSet[Any], proved: dict[Any, Ranges]) -> Any:
+    """Replace a lookup by one of its variables alone, with its constants in the table.
+
+    Returns the new one; None where it is no lookup of single variables.
+    """
     preds = graph.ordered_preds_of(node)
     variables = [i for i, pred in enumerate(preds) if not is_constant(pred)]
     multivariate = node.properties.get("attributes", {}).get("is_multivariate")
     if len(variables) != 1 and not multivariate:
-        return
+        return None
     sources = [_broadcast(graph, node, preds[i], proved) for i in variables]
     for i, source in zip(variables, sources, strict=True):
         node.inputs[i] = deepcopy(source.output)
@@ -133,6 +138,7 @@ def _make_table(graph: Any, node: Any, truths: AbstractSet[Any], proved: dict[An
     )
     _connect(graph, sources, table)
     _replace(graph, node, table, proved)
+    return table
 
 
 def _replace(graph: Any, node: Any, other: Any, proved: dict[Any, Ranges]) -> None:

@@ -13,19 +13,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from secateur.analysis import RangeReport
-from secateur.errors import ColumnError
+from secateur.analysis import RangeReport, analyze
+from secateur.network import Network
+from secateur.ranges import Ranges
 from secateur.show.charts import COLOURS, Axis
-from secateur.show.tables import text
+from secateur.show.tables import printable, text
 from secateur.sweeps.results import Results
 
 _MARKERS = "osD^vPX"
 
 
 def pareto(
-    results: Results, gain: str = "accuracy", cost: str = "complexity", *, by: str = "strategy"
+    results: Results,
+    gain: str = "accuracy",
+    cost: str = "complexity",
+    *,
+    by: str = "strategy",
+    floor: float | None = None,
 ) -> Figure:
     """Return every point of a sweep by its cost and gain, with the Pareto front as a line.
 
@@ -33,21 +39,19 @@ def pareto(
         results: of the sweep; points that failed are left out.
         gain: column that is better where greater.
         cost: column that is better where less.
-        by: column whose values are told apart by colour and marker.
+        by: column whose values are told apart by colour and marker; where there is none, all
+            points are alike.
+        floor: the least gain that counts for the front; points below it are drawn pale.
 
     Raises:
         ColumnError: no such column, or gain or cost hold no numbers.
     """
-    if by not in results.columns:
-        raise ColumnError(
-            f"the results have no column {by!r}; there are {', '.join(results.columns)}",
-            name=by,
-            known=tuple(results.columns),
-        )
     gains, costs = results.numbers(gain), results.numbers(cost)
-    groups = np.array([str(v) for v in results.columns[by]])
+    known = results.columns.get(by, [""] * len(results))
+    groups = np.array(["" if value is None else str(value) for value in known])
+    shown = np.isfinite(gains) & np.isfinite(costs)
     figure, axes = _figure(7.0, 4.2)
-    front = results.pareto(gain, cost)
+    front, least = results.pareto(gain, cost, floor=floor), -np.inf if floor is None else floor
     axes.step(
         front.numbers(cost),
         front.numbers(gain),
@@ -58,52 +62,58 @@ def pareto(
         label="Pareto front",
     )
     for i, group in enumerate(dict.fromkeys(groups.tolist())):
-        here = groups == group
+        here = (groups == group) & shown
+        if not here.any():
+            continue
         axes.scatter(
             costs[here],
             gains[here],
             s=30,
-            alpha=0.8,
+            alpha=np.where(gains[here] >= least, 0.8, 0.2),  # type: ignore[arg-type]
             color=COLOURS[i % len(COLOURS)],
             marker=_MARKERS[i % len(_MARKERS)],
             linewidths=0.5,
             edgecolors="white",
             zorder=2,
-            label=group,
+            label=printable(group) or None,
         )
-    shown = np.isfinite(gains) & np.isfinite(costs)
     if shown.any():
         x, y = Axis.of(costs[shown]), Axis.of(gains[shown])
         axes.set(xscale=x.scale, xlim=(x.low, x.high), yscale=y.scale, ylim=(y.low, y.high))
         axes.set_xticks(x.ticks, [text(t) for t in x.ticks])
         axes.set_yticks(y.ticks, [text(t) for t in y.ticks])
         axes.minorticks_off()
-    axes.set_xlabel(cost)
-    axes.set_ylabel(gain)
-    axes.legend(title=by, frameon=False, loc="lower right")
+    axes.set_xlabel(f"{cost} (less is better)")
+    axes.set_ylabel(f"{gain} (more is better)")
+    _legend(axes, by)
     return figure
 
 
-def ranges(report: RangeReport) -> Figure:
-    """Return the proved range of every channel of every accumulator, with its width in bits.
+Shown = Network | RangeReport | Ranges | Mapping[str, Ranges] | tuple[ArrayLike, ArrayLike]
+
+
+def ranges(shown: Shown) -> Figure:
+    """Return the range of every channel as a line, with the width of the widest in bits.
 
     Args:
-        report: of `analyze`.
+        shown: a network or a report of `analyze`, of which the accumulators are shown; `Ranges`
+            or arrays (low, high), integers [channels]; or several `Ranges` by their names.
     """
     figure, axes = _figure(7.0, 4.2)
     at, ticks = 0, []
-    for i, node in enumerate(report.accumulators):
-        channels = node.channels
-        x = at + np.arange(len(channels.low))
-        axes.vlines(x, channels.low, channels.high, color=COLOURS[i % len(COLOURS)], linewidth=2)
+    for i, (name, found) in enumerate(_named(shown).items()):
+        low, high = found.low.ravel(), found.high.ravel()
+        x = at + np.arange(len(low))
+        # As floats: matplotlib subtracts ends, which int64 may not hold.
+        axes.vlines(x, low * 1.0, high * 1.0, color=COLOURS[i % len(COLOURS)], linewidth=2)
         axes.annotate(
-            f"{node.bits()} bits",
-            (float(x.mean()), float(channels.high.max())),
+            f"{found.bits().max(initial=0)} bits",
+            (float(x.mean()), float(high.max())),
             xytext=(0, 4),
             textcoords="offset points",
             ha="center",
         )
-        ticks.append((float(x.mean()), node.name))
+        ticks.append((float(x.mean()), printable(name)))
         at += len(x) + 2
     axes.axhline(0, color="#999999", linewidth=0.8, zorder=0)
     axes.set_xticks([x for x, _ in ticks], [name for _, name in ticks])
@@ -111,6 +121,17 @@ def ranges(report: RangeReport) -> Figure:
     axes.set_ylabel("proved range")
     axes.margins(y=0.12)
     return figure
+
+
+def _named(shown: Shown) -> Mapping[str, Ranges]:
+    if isinstance(shown, Network):
+        shown = analyze(shown)
+    if isinstance(shown, RangeReport):
+        return {node.name: node.channels for node in shown.accumulators}
+    if isinstance(shown, tuple):
+        shown = Ranges(*shown)
+    named = {"": shown} if isinstance(shown, Ranges) else shown
+    return {name: found for name, found in named.items() if found.low.size}
 
 
 def profile(columns: Mapping[str, NDArray[Any]]) -> Figure:
@@ -133,8 +154,14 @@ def profile(columns: Mapping[str, NDArray[Any]]) -> Figure:
     axes.set_xlabel("fraction of the layer's weights removed")
     axes.set_ylabel("accumulator bits")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(title="layer", frameon=False)
+    _legend(axes, "layer")
     return figure
+
+
+def _legend(axes: Axes, title: str) -> None:
+    """Add a legend where something has a label."""
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(title=title, frameon=False, loc="best")
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from secateur.show.charts import COLOURS, Axis
-from secateur.show.tables import text
+from secateur.show.tables import size, text
 from secateur.sweeps.records import Record
 from secateur.sweeps.results import Results
 
@@ -29,6 +30,7 @@ def write_report(
     gain: str = "accuracy",
     cost: str = "complexity",
     by: str = "strategy",
+    floor: float | None = None,
     title: str = "Sweep",
 ) -> None:
     """Write the report of a sweep: Pareto chart, widths of every layer, sortable table, failures.
@@ -40,13 +42,14 @@ def write_report(
         cost: column that is better where less.
         by: column whose values the chart tells apart by colour; where there is none, all
             points are alike.
+        floor: the least gain that counts for the front.
         title: of the page.
 
     Raises:
         ColumnError: no such column as gain or cost, or no numbers in it.
         OSError: the file cannot be written.
     """
-    front = results.pareto(gain, cost)
+    front = results.pareto(gain, cost, floor=floor)
     template = Template(files("secateur.show").joinpath("report.html").read_text(encoding="utf-8"))
     page = template.substitute(
         title=escape(title),
@@ -56,7 +59,8 @@ def write_report(
         table=_points(results, front),
         failures=_failures(results.failures),
     )
-    Path(path).write_text(page, encoding="utf-8")
+    # Strings of user code may hold what UTF-8 cannot.
+    Path(path).write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _summary(results: Results, front: Results, gain: str) -> str:
@@ -157,6 +161,8 @@ def _front(front: Results, x: _Side, y: _Side, gain: str, cost: str) -> Iterable
         for c, g in zip(front.numbers(cost), front.numbers(gain), strict=True)
         if np.isfinite(c) and np.isfinite(g)
     ]
+    if not corners:
+        return
     steps = "".join(f"H{cx:.1f}V{cy:.1f}" for cx, cy in corners[1:])
     yield (
         f'<path d="M{corners[0][0]:.1f} {corners[0][1]:.1f}{steps}" fill="none" '
@@ -218,11 +224,25 @@ def _points(results: Results, front: Results) -> str:
     rows = []
     for i, record in enumerate(results):
         marked = ' class="front"' if record.key in best else ""
-        values = _cells("td", [results.columns[name][i] for name in names])
+        values = _cells("td", [_readable(name, results.columns[name][i]) for name in names])
         rows.append(f"<tr{marked}>{values}</tr>")
     return (
         f'<table id="points"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )
+
+
+@dataclass(frozen=True)
+class _Bytes:
+    """A number of bytes, shown in the unit that suits it and sorted as it is."""
+
+    count: float
+
+    def __str__(self) -> str:
+        return size(self.count)
+
+
+def _readable(name: str, value: Any) -> Any:
+    return _Bytes(value) if name.endswith("_bytes") and isinstance(value, int | float) else value
 
 
 def _cells(tag: str, values: Sequence[Any]) -> str:
@@ -236,7 +256,11 @@ def _cells(tag: str, values: Sequence[Any]) -> str:
 
 def _data(value: Any) -> str:
     """The full number beside what is shown of it, for sorting."""
-    return f' data-value="{value!r}"' if isinstance(value, float) else ""
+    if isinstance(value, _Bytes):
+        value = value.count
+    elif not isinstance(value, float):
+        return ""
+    return f' data-value="{value!r}"'
 
 
 def _failures(failures: Results) -> str:

@@ -2,6 +2,7 @@
 
 from secateur.sweeps.bound_only import Sparsities, Widths, sweep_bounds
 from secateur.sweeps.events import Event
+from secateur.sweeps.journal import Recorded
 from secateur.sweeps.points import Grid, grid
 from secateur.sweeps.recipe import Data, Recipe
 from secateur.sweeps.records import Failure, Outcome, Record
@@ -17,6 +18,7 @@ __all__ = [
     "Outcome",
     "Recipe",
     "Record",
+    "Recorded",
     "Results",
     "Sparsities",
     "Suggestions",

@@ -110,18 +110,21 @@ class Results:
                 raise ColumnError(f"column {name!r} holds {value!r}, which is no number", name=name)
         return np.array([np.nan if v is None else v for v in column], dtype=np.float64)
 
-    def pareto(self, gain: str, cost: str) -> Results:
+    def pareto(self, gain: str, cost: str, *, floor: float | None = None) -> Results:
         """Return the points that no other beats in both respects, the cheapest first.
 
         Args:
             gain: column that is better where greater, such as "accuracy".
             cost: column that is better where less, such as "complexity".
+            floor: the least gain that counts; a network that learned nothing is cheap.
 
         Raises:
             ColumnError: no such column, or no numbers in it.
         """
-        costs = self.numbers(cost)
-        on = np.flatnonzero(front(self.numbers(gain), costs))
+        gains, costs = self.numbers(gain), self.numbers(cost)
+        if floor is not None:
+            gains = np.where(gains >= floor, gains, np.nan)
+        on = np.flatnonzero(front(gains, costs))
         cheapest_first = on[np.argsort(costs[on], kind="stable")]
         return Results(tuple(self.records[i] for i in cheapest_first))
 

@@ -40,14 +40,14 @@ class Suggestions:
     def __iter__(self) -> Iterator[Plain]:
         for _ in range(self._trials):
             trial = self._study.ask(self._space)
-            self._open[_text(trial.params)].append(trial)
+            self._open[text_of(trial.params)].append(trial)
             yield dict(trial.params)
 
     def tell(self, event: Event) -> None:
         """Tell the study what came of every open trial of the event's point."""
         from optuna.trial import TrialState
 
-        for trial in self._open.pop(_text(event.record.point), ()):
+        for trial in self._open.pop(text_of(event.record.point), ()):
             if event.record.failed:
                 self._study.tell(trial, state=TrialState.FAIL)
             else:
@@ -96,5 +96,6 @@ def suggest(
     return Suggestions(study, space, trials, objectives, ahead)
 
 
-def _text(content: Plain) -> str:
+def text_of(content: Plain) -> str:
+    """Return a point's content as text, the same for equal points."""
     return json.dumps(plain(content), sort_keys=True)

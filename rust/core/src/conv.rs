@@ -2,21 +2,16 @@
 //!
 //! A window at the border sees fewer taps, and padding contributes zero. Along each axis the taps
 //! that a window sees are an interval, and few intervals occur; the range of a channel is the
-//! hull over their combinations. No combination is taken to dominate: where zero lies outside
-//! the input ranges, or where no window fits inside, the border decides.
+//! hull over their combinations. Each is a linear layer whose other taps see zero. One that sees
+//! less than another is left out only where zero lies in all input ranges: elsewhere, or where no
+//! window fits inside, the border may decide.
 
-use ndarray::{ArrayView1, ArrayViewD};
-use pulp::{Arch, NullaryFnOnce};
-use rayon::prelude::*;
+use ndarray::{ArrayView1, ArrayViewD, Axis, CowArray, Ix2, Slice};
 
-use crate::code::{BLOCK, Code};
-use crate::inputs::{InputRanges, Prepared};
-use crate::linear::{row_range, sums_fit};
-use crate::ranges::Wide;
+use crate::code::Code;
+use crate::inputs::InputRanges;
+use crate::linear::{Choice, affine};
 use crate::{Error, Ranges, Result, threads};
-
-/// Fewer products than this are not worth waking a thread for.
-const PARALLEL_FROM: usize = 1 << 19;
 
 /// A spatial axis, padding included, is no longer than this.
 const MOST_PADDED: usize = 1 << 31;
@@ -66,8 +61,9 @@ pub fn conv<T: Code>(conv: &Conv<'_, T>) -> Result<Ranges> {
         }
         return Ok(ranges);
     }
-    let patterns = plan.by_pattern()?;
-    for (channel, values) in patterns.chunks(plan.patterns.len().max(1)).enumerate() {
+    let patterns = patterns(&plan.axes, conv.inputs.hold_zero());
+    let values = plan.by_pattern(&patterns)?;
+    for (channel, values) in values.chunks(patterns.len().max(1)).enumerate() {
         let hull = values
             .iter()
             .fold((i64::MAX, i64::MIN), |(low, high), &(l, h)| {
@@ -94,10 +90,11 @@ pub fn conv_positions<T: Code>(conv: &Conv<'_, T>) -> Result<(Ranges, Vec<usize>
         }
         return Ok((ranges, shape));
     }
-    let patterns = plan.by_pattern()?;
+    let patterns = patterns(&plan.axes, false);
+    let all = plan.by_pattern(&patterns)?;
     let of_position: Vec<usize> = (0..positions).map(|at| plan.pattern_at(at)).collect();
     for channel in 0..plan.outputs {
-        let values = &patterns[channel * plan.patterns.len()..][..plan.patterns.len()];
+        let values = &all[channel * patterns.len()..][..patterns.len()];
         for (position, &pattern) in of_position.iter().enumerate() {
             let at = channel * positions + position;
             (ranges.low[at], ranges.high[at]) = values[pattern];
@@ -195,44 +192,17 @@ impl WindowAxis {
 struct Plan<'p, 'a, T> {
     conv: &'p Conv<'a, T>,
     /// `[out, in / groups · taps]`, in row-major order.
-    weight: Flat<'p, T>,
-    mask: Option<Flat<'p, u8>>,
+    weight: CowArray<'p, T, Ix2>,
+    mask: Option<CowArray<'p, u8, Ix2>>,
     outputs: usize,
     /// Input channels of a group.
     channels: usize,
     /// Taps of the whole kernel.
     taps: usize,
     axes: Vec<WindowAxis>,
-    /// For each combination of the axes' patterns, the taps that it sees.
-    patterns: Vec<Vec<u32>>,
     per_element: bool,
     /// Windows of all axes together.
     positions: usize,
-}
-
-/// Elements in row-major order, copied only where they are not stored so.
-enum Flat<'a, A> {
-    Viewed(&'a [A]),
-    Copied(Vec<A>),
-}
-
-impl<'a, A: Copy> Flat<'a, A> {
-    fn of(view: &'a ArrayViewD<'_, A>) -> Self {
-        match view.as_slice() {
-            Some(all) => Self::Viewed(all),
-            None => Self::Copied(view.iter().copied().collect()),
-        }
-    }
-
-    /// The `index`-th stretch of `width` elements, which must exist.
-    #[inline(always)]
-    fn stretch(&self, index: usize, width: usize) -> &[A] {
-        let all = match self {
-            Self::Viewed(all) => all,
-            Self::Copied(all) => all.as_slice(),
-        };
-        &all[index * width..][..width]
-    }
 }
 
 impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
@@ -302,6 +272,7 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
             .map(|axis| WindowAxis::new(shape[axis + 2], geometry, axis))
             .collect::<Result<_>>()?;
         let taps = shape[2..].iter().product();
+        let width = channels * taps;
         let elements = input
             .iter()
             .try_fold(1_usize, |all, &size| all.checked_mul(size))
@@ -332,12 +303,14 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
         Ok(Self {
             positions: positions / outputs.max(1),
             conv,
-            weight: Flat::of(weight),
-            mask: conv.mask.as_ref().map(Flat::of),
+            weight: flat(weight, "weight", width)?,
+            mask: match &conv.mask {
+                Some(mask) => Some(flat(mask, "mask", width)?),
+                None => None,
+            },
             outputs,
             channels,
             taps,
-            patterns: patterns(&axes),
             axes,
             per_element,
         })
@@ -354,155 +327,106 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
         pattern
     }
 
-    fn bias(&self, channel: usize) -> i64 {
-        self.conv.bias.map_or(0, |bias| bias[channel])
-    }
-
-    /// Ranges of every channel under every combination of patterns, `[out, patterns]`.
-    fn by_pattern(&self) -> Result<Vec<(i64, i64)>> {
-        let width = self.channels * self.taps;
-        let count = self.patterns.len();
-        let mut values = vec![(0, 0); self.outputs * count];
-        let work = |(channel, values): (usize, &mut [(i64, i64)])| -> Result<()> {
-            let taps = Arch::new().dispatch(TapSums {
-                plan: self,
-                channel,
-            });
-            for (value, pattern) in values.iter_mut().zip(&self.patterns) {
-                let mut range = Wide::default();
+    /// Ranges of every channel under every pattern, `[out, patterns]`.
+    fn by_pattern(&self, patterns: &[Vec<u32>]) -> Result<Vec<(i64, i64)>> {
+        let mut values = vec![(0, 0); self.outputs * patterns.len()];
+        for group in 0..self.conv.geometry.groups {
+            let mut failed: Option<Error> = None;
+            for (at, pattern) in patterns.iter().enumerate() {
+                let mut seen = vec![false; self.taps];
                 for &tap in pattern {
-                    range += taps[tap as usize];
+                    seen[tap as usize] = true;
                 }
-                let bias = self.bias(channel);
-                *value = range.narrow(bias, bias, channel)?;
+                let first = group * self.channels;
+                let range = |c: usize, tap: usize| match seen[tap] {
+                    true => self.conv.inputs.at(first + c),
+                    false => (0, 0),
+                };
+                match self.group_ranges(group, range) {
+                    Ok((channel, ranges)) => {
+                        let rows = values[channel * patterns.len()..].iter_mut().skip(at);
+                        let ends = ranges.low.into_iter().zip(ranges.high);
+                        for (place, ends) in rows.step_by(patterns.len()).zip(ends) {
+                            *place = ends;
+                        }
+                    }
+                    // The first channel that fails is named, whatever the pattern.
+                    Err(error)
+                        if failed
+                            .as_ref()
+                            .is_none_or(|e| e.channel() > error.channel()) =>
+                    {
+                        failed = Some(error);
+                    }
+                    Err(_) => {}
+                }
             }
-            Ok(())
-        };
-        let pool = if self.outputs * width < PARALLEL_FROM {
-            None
-        } else {
-            threads::pool()
-        };
-        match pool {
-            None => values
-                .chunks_mut(count.max(1))
-                .enumerate()
-                .try_for_each(work)?,
-            Some(pool) => {
-                let done: Vec<Result<()>> = pool.install(|| {
-                    values
-                        .par_chunks_mut(count.max(1))
-                        .enumerate()
-                        .map(work)
-                        .collect()
-                });
-                done.into_iter().collect::<Result<()>>()?;
+            if let Some(error) = failed {
+                return Err(error);
             }
         }
         Ok(values)
-    }
-
-    /// Range of what each tap contributes to `channel`, summed over the input channels.
-    #[inline(always)]
-    fn tap_sums(&self, channel: usize) -> Vec<Wide> {
-        let (channels, taps) = (self.channels, self.taps);
-        let width = channels * taps;
-        let row = self.weight.stretch(channel, width);
-        let mask = self.mask.as_ref().map(|mask| mask.stretch(channel, width));
-        let first = channel / (self.outputs / self.conv.geometry.groups) * channels;
-        let largest = (0..channels).fold(0, |largest: u64, c| {
-            let (low, high) = self.conv.inputs.at(first + c);
-            largest.max(low.unsigned_abs()).max(high.unsigned_abs())
-        });
-        let fits = sums_fit(channels, T::LARGEST, largest.max(1))
-            || sums_fit(channels, T::largest(row), largest.max(1));
-        if !fits {
-            return self.wide_tap_sums(row, mask, first);
-        }
-        let (mut low, mut high) = (vec![0_i64; taps], vec![0_i64; taps]);
-        for c in 0..channels {
-            let (l, h) = self.conv.inputs.at(first + c);
-            let row = &row[c * taps..][..taps];
-            let mask = mask.map(|mask| &mask[c * taps..][..taps]);
-            for (tap, ((low, high), w)) in low.iter_mut().zip(&mut high).zip(row).enumerate() {
-                let kept = mask.is_none_or(|mask| mask[tap] != 0);
-                let w = if kept { w.value() } else { 0 };
-                // Every partial sum fits 64 bits: `fits`.
-                let (for_low, for_high) = if w < 0 { (h, l) } else { (l, h) };
-                *low = low.wrapping_add(w.wrapping_mul(for_low));
-                *high = high.wrapping_add(w.wrapping_mul(for_high));
-            }
-        }
-        let wide = |(low, high): (i64, i64)| Wide::new(low.into(), high.into());
-        low.into_iter().zip(high).map(wide).collect()
-    }
-
-    #[inline(never)]
-    fn wide_tap_sums(&self, row: &[T], mask: Option<&[u8]>, first: usize) -> Vec<Wide> {
-        (0..self.taps)
-            .map(|tap| {
-                let mut range = Wide::default();
-                for c in 0..self.channels {
-                    let at = c * self.taps + tap;
-                    if mask.is_none_or(|mask| mask[at] != 0) {
-                        range.add_product(row[at].value(), self.conv.inputs.at(first + c));
-                    }
-                }
-                range
-            })
-            .collect()
     }
 
     /// Ranges at every position where each element has its own, `[positions, out]`.
     fn elementwise(&self) -> Result<Vec<(i64, i64)>> {
         let mut values = vec![(0, 0); self.positions * self.outputs];
-        let work = |(position, values): (usize, &mut [(i64, i64)])| self.window(position, values);
+        let area: usize = self.conv.geometry.input[1..].iter().product();
         let cost = values.len().saturating_mul(self.channels * self.taps);
-        let pool = if cost < PARALLEL_FROM {
-            None
-        } else {
-            threads::pool()
-        };
-        let step = self.outputs.max(1);
-        match pool {
-            None => values.chunks_mut(step).enumerate().try_for_each(work)?,
-            Some(pool) => {
-                let done: Vec<Result<()>> =
-                    pool.install(|| values.par_chunks_mut(step).enumerate().map(work).collect());
-                done.into_iter().collect::<Result<()>>()?;
+        let step = threads::step(self.positions, cost);
+        let chunks = values.chunks_mut((step * self.outputs).max(1)).enumerate();
+        threads::share(step < self.positions, chunks, |(index, values)| {
+            for (at, values) in values.chunks_mut(self.outputs.max(1)).enumerate() {
+                let places = self.places(index * step + at);
+                for group in 0..self.conv.geometry.groups {
+                    let first = group * self.channels;
+                    let range = |c: usize, tap: usize| match places[tap] {
+                        Some(place) => self.conv.inputs.at((first + c) * area + place),
+                        None => (0, 0),
+                    };
+                    let (channel, ranges) = self.group_ranges(group, range)?;
+                    let ends = ranges.low.into_iter().zip(ranges.high);
+                    for (place, ends) in values[channel..].iter_mut().zip(ends) {
+                        *place = ends;
+                    }
+                }
             }
-        }
+            Ok(())
+        })?;
         Ok(values)
     }
 
-    /// Ranges of all channels in one window: a linear layer on the elements that it sees.
-    fn window(&self, position: usize, values: &mut [(i64, i64)]) -> Result<()> {
-        let groups = self.conv.geometry.groups;
-        let width = self.channels * self.taps;
-        let per_group = self.outputs / groups;
-        let places = self.places(position);
-        let area: usize = self.conv.geometry.input[1..].iter().product();
-        for group in 0..groups {
-            let (mut low, mut high) = (Vec::with_capacity(width), Vec::with_capacity(width));
-            for c in 0..self.channels {
-                let base = (group * self.channels + c) * area;
-                for place in &places {
-                    let (l, h) = place.map_or((0, 0), |place| self.conv.inputs.at(base + place));
-                    low.push(l);
-                    high.push(h);
-                }
-            }
-            let inputs = InputRanges::each(low, high)?;
-            let prepared = Prepared::new::<T>(&inputs);
-            let first = group * per_group;
-            Arch::new().dispatch(Window {
-                plan: self,
-                prepared: &prepared,
-                first,
-                values: &mut values[first..first + per_group],
-            })?;
+    /// The first channel of a group, and the ranges of all of its channels where tap `t` of
+    /// input channel `c` sees `range(c, t)`.
+    fn group_ranges(
+        &self,
+        group: usize,
+        range: impl Fn(usize, usize) -> (i64, i64),
+    ) -> Result<(usize, Ranges)> {
+        let count = self.outputs / self.conv.geometry.groups;
+        let first = group * count;
+        let ends = (0..self.channels).flat_map(|c| (0..self.taps).map(move |tap| (c, tap)));
+        let (low, high) = ends.map(|(c, tap)| range(c, tap)).unzip();
+        let rows = Slice::from(first..first + count);
+        let bias = self
+            .conv
+            .bias
+            .map(|bias| bias.slice_axis_move(Axis(0), rows));
+        let mask = self
+            .mask
+            .as_ref()
+            .map(|mask| mask.slice_axis(Axis(0), rows));
+        let ranges = affine(
+            self.weight.slice_axis(Axis(0), rows),
+            &InputRanges::each(low, high)?,
+            bias.map(|bias| (bias, bias)),
+            mask.map(|mask| mask.insert_axis(Axis(0))),
+            Choice::default(),
+        );
+        match ranges {
+            Ok(ranges) => Ok((first, ranges)),
+            Err(error) => Err(error.after_channels(first)),
         }
-        Ok(())
     }
 
     /// Where within a channel each tap of the window at `position` reads; nothing for padding.
@@ -535,13 +459,34 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
     }
 }
 
-/// The taps of every combination of the axes' patterns, the last axis fastest.
-fn patterns(axes: &[WindowAxis]) -> Vec<Vec<u32>> {
+/// Elements in row-major order, `[out, width]`; copied only where they are not stored so.
+fn flat<'a, A: Clone>(
+    view: &'a ArrayViewD<'_, A>,
+    argument: &'static str,
+    width: usize,
+) -> Result<CowArray<'a, A, Ix2>> {
+    let rows = view.shape()[0];
+    view.to_shape((rows, width)).map_err(|_| Error::Shape {
+        argument,
+        shape: view.shape().to_vec(),
+        expected: format!("it must have {rows} rows of {width}"),
+    })
+}
+
+/// The taps of every combination of the axes' patterns, the last axis fastest; only of those that
+/// no other one holds where the `widest` are wanted.
+fn patterns(axes: &[WindowAxis], widest: bool) -> Vec<Vec<u32>> {
     let mut all: Vec<Vec<u32>> = vec![vec![0]];
     for axis in axes {
         let mut next = Vec::with_capacity(all.len() * axis.patterns.len());
         for outer in &all {
             for &(start, end) in &axis.patterns {
+                let within = |&(s, e): &(usize, usize)| {
+                    (s, e) != (start, end) && (start == end || s <= start && end <= e)
+                };
+                if widest && axis.patterns.iter().any(within) {
+                    continue;
+                }
                 let taps = outer.iter().flat_map(|&tap| {
                     let base = tap as usize * axis.taps;
                     (start..end).map(move |inner| (base + inner) as u32)
@@ -552,45 +497,4 @@ fn patterns(axes: &[WindowAxis]) -> Vec<Vec<u32>> {
         all = next;
     }
     all
-}
-
-struct TapSums<'s, 'p, 'a, T> {
-    plan: &'s Plan<'p, 'a, T>,
-    channel: usize,
-}
-
-impl<T: Code> NullaryFnOnce for TapSums<'_, '_, '_, T> {
-    type Output = Vec<Wide>;
-
-    #[inline(always)]
-    fn call(self) -> Self::Output {
-        self.plan.tap_sums(self.channel)
-    }
-}
-
-struct Window<'s, 'p, 'a, T> {
-    plan: &'s Plan<'p, 'a, T>,
-    prepared: &'s Prepared,
-    first: usize,
-    values: &'s mut [(i64, i64)],
-}
-
-impl<T: Code> NullaryFnOnce for Window<'_, '_, '_, T> {
-    type Output = Result<()>;
-
-    #[inline(always)]
-    fn call(self) -> Self::Output {
-        let plan = self.plan;
-        let width = plan.channels * plan.taps;
-        let mut scratch = [T::default(); BLOCK];
-        for (at, value) in self.values.iter_mut().enumerate() {
-            let channel = self.first + at;
-            let row = plan.weight.stretch(channel, width);
-            let mask = plan.mask.as_ref().map(|mask| mask.stretch(channel, width));
-            let wide = row_range(self.prepared, row, mask, &mut scratch);
-            let bias = plan.bias(channel);
-            *value = wide.narrow(bias, bias, channel)?;
-        }
-        Ok(())
-    }
 }

@@ -153,6 +153,28 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The channel of an overflow.
+    pub(crate) fn channel(&self) -> Option<usize> {
+        match self {
+            Self::Overflow { channel, .. } => Some(*channel),
+            _ => None,
+        }
+    }
+
+    /// An overflow in a part of a layer, which starts after `first` other channels.
+    pub(crate) fn after_channels(self, first: usize) -> Self {
+        match self {
+            Self::Overflow { channel, low, high } => Self::Overflow {
+                channel: channel + first,
+                low,
+                high,
+            },
+            other => other,
+        }
+    }
+}
+
 fn at_channel(channel: Option<usize>) -> String {
     channel.map_or_else(String::new, |channel| format!(" for channel {channel}"))
 }

@@ -9,9 +9,11 @@
 mod code;
 mod conv;
 mod error;
+mod forms;
 mod inputs;
 mod integer;
 mod linear;
+mod machine;
 mod prefix;
 mod profile;
 mod ranges;
@@ -21,8 +23,14 @@ pub mod select;
 mod table;
 pub mod threads;
 mod tracker;
-pub mod yardstick;
+mod vectors;
 
+#[doc(hidden)]
+pub use self::{
+    forms::Kind,
+    linear::{Choice, linear_by},
+    machine::Machine,
+};
 pub use code::Code;
 pub use conv::{Conv, Geometry, conv, conv_positions};
 pub use error::{Error, Result};

@@ -3,8 +3,8 @@
 use ndarray::{ArrayView1, ArrayView2};
 
 use crate::code::Code;
+use crate::forms::sums_fit;
 use crate::inputs::InputRanges;
-use crate::linear::sums_fit;
 use crate::ranges::Wide;
 use crate::{Error, Ranges, Result};
 

@@ -1,11 +1,11 @@
 //! Ranges after the first k removals of a given order, for every k asked, in one pass.
 
 use ndarray::{ArrayView1, ArrayView2, Axis, Slice};
-use rayon::prelude::*;
 
 use crate::code::Code;
-use crate::inputs::{Form, InputRanges};
-use crate::linear::{linear, sums_fit};
+use crate::forms::sums_fit;
+use crate::inputs::{Ends, InputRanges};
+use crate::linear::linear;
 use crate::ranges::Wide;
 use crate::{Error, Ranges, Result, threads};
 
@@ -111,30 +111,20 @@ pub fn profile_shares<T: Code>(
     let (outputs, width) = weight.dim();
     check((outputs, width), inputs, bias)?;
     let rows = block_rows(width);
-    let block = |(index, share): (usize, &Share)| {
+    let block = |index: usize, share: &Share| {
         let (start, end) = (index * rows, ((index + 1) * rows).min(outputs));
         let rows = Slice::from(start..end);
         let bias = bias.map(|bias| bias.slice_axis_move(Axis(0), rows));
         let part = weight.slice_axis(Axis(0), rows);
-        pass(part, &share.order, inputs, bias, &share.counts).map_err(|error| match error {
-            Error::Overflow { channel, low, high } => Error::Overflow {
-                channel: channel + start,
-                low,
-                high,
-            },
-            error => error,
-        })
+        pass(part, &share.order, inputs, bias, &share.counts)
+            .map_err(|error| error.after_channels(start))
     };
-    let pool = if shares.len() > 1 {
-        threads::pool()
-    } else {
-        None
-    };
-    let blocks: Vec<Result<Ranges>> = match pool {
-        None => shares.iter().enumerate().map(block).collect(),
-        Some(pool) => pool.install(|| shares.par_iter().enumerate().map(block).collect()),
-    };
-    let blocks: Vec<Ranges> = blocks.into_iter().collect::<Result<_>>()?;
+    let mut blocks = vec![Ranges::zeros(0); shares.len()];
+    let places = shares.iter().zip(&mut blocks).enumerate();
+    threads::share(shares.len() > 1, places, |(index, (share, place))| {
+        *place = block(index, share)?;
+        Ok(())
+    })?;
     let counts = shares.first().map_or(0, |share| share.counts.len());
     let mut result = Ranges {
         low: Vec::with_capacity(counts * outputs),
@@ -207,14 +197,14 @@ fn read_counts<'a, P>(order: &'a [P], counts: &[i64], weights: usize) -> Result<
 }
 
 /// The range of a channel while its weights are removed one by one.
-trait Ends: Copy {
+trait Left: Copy {
     /// Takes away the term of a weight whose input lies in `range`.
     fn take(&mut self, w: i64, range: (i64, i64));
 
     fn narrow(self, channel: usize) -> Result<(i64, i64)>;
 }
 
-impl Ends for (i64, i64) {
+impl Left for (i64, i64) {
     #[inline(always)]
     fn take(&mut self, w: i64, (l, h): (i64, i64)) {
         // Without a branch: one that waits for a weight from memory makes the next ones wait.
@@ -229,7 +219,7 @@ impl Ends for (i64, i64) {
     }
 }
 
-impl Ends for Wide {
+impl Left for Wide {
     #[inline(always)]
     fn take(&mut self, w: i64, range: (i64, i64)) {
         self.take_product(w, range);
@@ -241,7 +231,7 @@ impl Ends for Wide {
 }
 
 /// The pass itself. `E` holds the range of any subset of the terms: 64 bits by the caller's proof.
-fn run<T: Code, P: Position, E: Ends>(
+fn run<T: Code, P: Position, E: Left>(
     weight: ArrayView2<'_, T>,
     order: &[P],
     inputs: &InputRanges,
@@ -286,8 +276,8 @@ fn run<T: Code, P: Position, E: Ends>(
                 None => weight[[row, column]],
             };
             let range = match &inputs.0 {
-                Form::One { low, high } => (*low, *high),
-                Form::Each { low, high } => (low[column], high[column]),
+                Ends::One { low, high } => (*low, *high),
+                Ends::Each { low, high } => (low[column], high[column]),
             };
             ends[row].take(w.value(), range);
         }

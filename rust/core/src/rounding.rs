@@ -8,7 +8,6 @@ use std::borrow::Cow;
 
 use ndarray::{ArrayView1, ArrayView2};
 use pulp::{Arch, NullaryFnOnce};
-use rayon::prelude::*;
 
 use crate::inputs::InputRanges;
 use crate::select::MOST_BITS;
@@ -79,13 +78,13 @@ pub fn fit_scales(rounding: &Rounding<'_>) -> Result<Vec<f64>> {
             costs,
         })
     };
-    let channels = 0..rounding.weight.nrows();
-    Ok(match threads::pool() {
-        Some(pool) if rounding.weight.len() >= PARALLEL_FROM => {
-            pool.install(|| channels.into_par_iter().map(scale).collect())
-        }
-        _ => channels.map(scale).collect(),
-    })
+    let mut scales = vec![0.0; rounding.weight.nrows()];
+    let wanted = rounding.weight.len() >= PARALLEL_FROM;
+    threads::share(wanted, scales.iter_mut().enumerate(), |(channel, place)| {
+        *place = scale(channel);
+        Ok(())
+    })?;
+    Ok(scales)
 }
 
 /// What a unit of each code costs, as part of the budget.

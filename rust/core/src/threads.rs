@@ -1,12 +1,14 @@
 //! How many threads the engine uses, and the pool that they live in.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::{Error, Result};
 
 /// Threads asked for; 0 stands for one per processor.
 static WANTED: AtomicUsize = AtomicUsize::new(0);
+
+static PROCESSORS: OnceLock<usize> = OnceLock::new();
 
 struct Pool {
     process: u32,
@@ -35,16 +37,19 @@ pub fn set_num_threads(threads: usize) -> Result<()> {
 /// The number of threads that a large call uses.
 pub fn num_threads() -> usize {
     match WANTED.load(Ordering::Relaxed) {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        // To ask the system every time would cost a small call more than its work.
+        0 => {
+            *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+        }
         wanted => wanted,
     }
 }
 
-/// The pool of this process, or nothing where one thread has to do.
+/// The pool of this process, of all threads but the caller's; nothing where one has to do.
 ///
 /// A forked child inherits a pool without its threads, so the process is part of the key. The
 /// lock is only tried: a child forked while it was held must not wait for it.
-pub(crate) fn pool() -> Option<Arc<rayon::ThreadPool>> {
+fn pool() -> Option<Arc<rayon::ThreadPool>> {
     let threads = num_threads();
     if threads == 1 {
         return None;
@@ -58,7 +63,7 @@ pub(crate) fn pool() -> Option<Arc<rayon::ThreadPool>> {
         return Some(Arc::clone(&pool.pool));
     }
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
+        .num_threads(threads - 1)
         .thread_name(|index| format!("secateur-{index}"))
         .build()
         .ok()?;
@@ -75,4 +80,56 @@ pub(crate) fn pool() -> Option<Arc<rayon::ThreadPool>> {
         std::mem::forget(old);
     }
     Some(pool)
+}
+
+/// Work worth less than reading so many bytes is not shared.
+const WORTH_SHARING: usize = 1 << 20;
+
+/// How many of `items` to do at a time, where all of them cost as much as reading `cost` bytes.
+pub(crate) fn step(items: usize, cost: usize) -> usize {
+    if cost < WORTH_SHARING || num_threads() == 1 {
+        return items.max(1);
+    }
+    items.div_ceil(4 * num_threads()).max(1)
+}
+
+/// Does all `items`: with every thread that there is where that is `wanted`, the caller's among
+/// them. Of several errors the first item's counts, whichever thread met it.
+pub(crate) fn share<I>(
+    wanted: bool,
+    mut items: I,
+    work: impl Fn(I::Item) -> Result<()> + Sync,
+) -> Result<()>
+where
+    I: Iterator<Item: Send> + Send,
+{
+    let Some(pool) = wanted.then(pool).flatten() else {
+        return items.try_for_each(work);
+    };
+    let queue = Mutex::new(items.enumerate());
+    let failed = Mutex::new(None::<(usize, Error)>);
+    let help = || {
+        while let Some((index, item)) = locked(&queue).next() {
+            if let Err(error) = work(item) {
+                let mut failed = locked(&failed);
+                if failed.as_ref().is_none_or(|(first, _)| index < *first) {
+                    *failed = Some((index, error));
+                }
+            }
+        }
+    };
+    pool.in_place_scope(|scope| {
+        for _ in 0..pool.current_num_threads() {
+            scope.spawn(|_| help());
+        }
+        help();
+    });
+    match locked(&failed).take() {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! `linear` and its kin.
 
 use numpy::ndarray::{ArrayView3, Axis, Ix1, Ix2, Ix3};
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{IntoPyArray, PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use secateur_core::{InputRanges, Ranges, Result, threads};
 
@@ -151,11 +151,4 @@ pub fn set_num_threads(py: Python<'_>, threads: usize) -> PyResult<()> {
 #[pyfunction]
 pub fn num_threads() -> usize {
     threads::num_threads()
-}
-
-/// Sum of all bytes of a contiguous array, read once: what the benches call the speed of memory.
-#[pyfunction]
-pub fn byte_sum(py: Python<'_>, bytes: PyReadonlyArray1<'_, u8>) -> PyResult<u64> {
-    let bytes = bytes.as_slice()?;
-    Ok(py.detach(|| secateur_core::yardstick::byte_sum(bytes)))
 }

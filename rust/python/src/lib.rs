@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use super::bounds::{
-        byte_sum, linear, num_threads, partial_sums, prefix_sums, set_num_threads, table_ranges,
+        linear, num_threads, partial_sums, prefix_sums, set_num_threads, table_ranges,
     };
     #[pymodule_export]
     use super::convolution::{conv, conv_positions};

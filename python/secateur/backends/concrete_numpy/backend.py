@@ -12,6 +12,7 @@ import concrete.numpy as cnp
 import concrete.onnx as connx
 import numpy as np
 from concrete.numpy.extensions.tag import tag_context
+from concrete.numpy.mlir import node_converter, utils
 
 from secateur.backends.backend import (
     Backend,
@@ -25,6 +26,7 @@ from secateur.backends.backend import (
 )
 from secateur.backends.concrete_numpy import ends, prices
 from secateur.backends.concrete_numpy.emulation import emulator
+from secateur.backends.conversion import quick_tables
 from secateur.backends.estimates import Lookups
 from secateur.errors import BackendError
 from secateur.network import Integers
@@ -108,7 +110,8 @@ class ConcreteNumpy:
         artifacts = given.pop("artifacts", None)
         configuration = ends.configuration(given)
         try:
-            circuit: BackendCircuit = tracing.compiler.compile(None, configuration, artifacts)
+            with quick_tables(node_converter, utils):
+                circuit: BackendCircuit = tracing.compiler.compile(None, configuration, artifacts)
         except Exception as error:
             raise refusal(self.name, error) from error
         return circuit

@@ -13,6 +13,7 @@ import numpy as np
 from concrete import fhe
 from concrete.fhe.dtypes import Integer
 from concrete.fhe.extensions.tag import tag_context
+from concrete.fhe.mlir import converter, utils
 from concrete.fhe.representation import GraphProcessor
 
 from secateur.backends.backend import (
@@ -27,6 +28,7 @@ from secateur.backends.backend import (
 )
 from secateur.backends.concrete_python import ends, prices
 from secateur.backends.concrete_python.emulation import emulator
+from secateur.backends.conversion import quick_tables
 from secateur.backends.estimates import Lookups
 from secateur.network import Integers
 
@@ -143,7 +145,8 @@ class ConcretePython:
             additional_post_processors=[_Encode(), *theirs.additional_post_processors],
         )
         try:
-            circuit: BackendCircuit = tracing.compiler.compile([], configuration, artifacts)
+            with quick_tables(converter, utils):
+                circuit: BackendCircuit = tracing.compiler.compile([], configuration, artifacts)
         except Exception as error:
             raise refusal(self.name, error) from error
         return circuit

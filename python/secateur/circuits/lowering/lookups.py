@@ -65,9 +65,13 @@ def _cheapest(backend: Backend, width: int, bits: int) -> int:
 def _looked_up(source: Any, rows: Integers, backend: Backend) -> Any:
     """Look `source` [channels, ...] up in `rows` [channels, keys]."""
     table = backend.namespace.LookupTable
-    if (rows == rows[0]).all():
-        return table(rows[0])[source]
-    distinct = {row.tobytes(): table(row) for row in rows}
-    tables = np.empty(len(rows), dtype=object)
-    tables[:] = [distinct[row.tobytes()] for row in rows]
-    return table(column(tables, source.ndim))[source]
+    distinct, which = np.unique(rows, axis=0, return_inverse=True)
+    if len(distinct) == 1:
+        return table(distinct[0])[source]
+    tables = np.empty(len(distinct), dtype=object)
+    tables[:] = [table(row) for row in distinct]
+    which = column(which, source.ndim)
+    result = table(tables[which])[source]
+    # The backend evaluates it for every key, and would loop over the elements in Python.
+    result.computation.evaluator = lambda keys: distinct[which, keys]
+    return result

@@ -24,7 +24,7 @@ from secateur.errors import FileFormatError, UnsupportedOperatorError
 from secateur.network import Shape
 
 #: Versions of the standard operators that are read: before 7 shapes broadcast otherwise.
-OPSETS = range(7, 27)
+OPSETS = range(7, 29)
 
 #: Elements of the largest tensor, constant or computed, that a model may have.
 LARGEST_TENSOR = 1 << 27

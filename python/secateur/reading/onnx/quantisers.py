@@ -104,7 +104,9 @@ def quantized_linear(
         codes = np.rint(x.values / scale) + zero
         return Constant.of(np.clip(codes, low, high).astype(np.int64))
     if _same(zero) is None:
-        rounded = _divided(call, x, scale).then(Quantize(1.0, -_FAR, _FAR))
+        # Rounded first, then shifted; the input, whose ties the clear side rounds, at once.
+        divided = _divided(call, x, scale)
+        rounded = divided if x.raw else divided.then(Quantize(1.0, -_FAR, _FAR))
         shifted = _along(call, rounded, np.array(1.0), zero)
         return _rounded(call, shifted, Quantize(1.0, low, high))
     quantized = _quantized(call, x, scale, zero, low, high, "half_even", seen=0)

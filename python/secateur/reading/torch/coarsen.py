@@ -76,6 +76,12 @@ def coarsen(
     return ordered.train(model.training)
 
 
+def looked_up_layers(model: nn.Module) -> list[str]:
+    """Return the names of the layers that `coarsen` can make coarse, in order."""
+    nodes = {node.call: node for node in trace(symbolic_trace(model), known_input_shape(model))}
+    return list(_looked_up(nodes))
+
+
 def _looked_up(nodes: Mapping[Call, Node]) -> dict[str, tuple[Call, nn.Module]]:
     """Layer name → its call and the activation quantiser that it reads, where tables read it.
 

@@ -195,7 +195,7 @@ class _Reader:
             raise _refuse(module.name, "what becomes coarse is not what the layer gives")
         offset = module.units()[2].double().cpu().numpy()
         offset = offset.reshape(-1, *(1,) * (len(self.assembly.shape(x)) - 1))
-        block, reach = 2.0**module.bits, 1 << 62 - module.bits
+        block, reach = 2.0**module.bits, 1 << 52 - module.bits
         begin = Signal(x.source, ()).scaled(1.0, offset)
         begin = begin.then(Quantize(block, -reach, reach, rounding="floor"))
         middle = (block - 1) / 2 - offset

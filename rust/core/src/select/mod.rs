@@ -12,7 +12,6 @@ mod scale;
 mod surplus;
 
 use ndarray::{ArrayView1, ArrayView2, Zip};
-use rayon::prelude::*;
 
 use crate::inputs::InputRanges;
 use crate::{Code, Error, Result, threads};
@@ -96,21 +95,8 @@ pub fn select<T: Code>(problem: &Problem<'_, T>, method: Method) -> Result<Vec<b
     let solve = |(channel, keep): (usize, &mut [bool])| {
         channel::Channel::read(problem, channel)?.choose(method, keep)
     };
-    let pool = if keep.len() < PARALLEL_FROM {
-        None
-    } else {
-        threads::pool()
-    };
-    match pool {
-        None => keep.chunks_mut(inputs).enumerate().try_for_each(solve)?,
-        Some(pool) => {
-            let done: Vec<Result<()>> = pool.install(|| {
-                let channels = keep.par_chunks_mut(inputs).enumerate();
-                channels.map(solve).collect()
-            });
-            done.into_iter().collect::<Result<()>>()?;
-        }
-    }
+    let channels = keep.chunks_mut(inputs).enumerate();
+    threads::share(problem.codes.len() >= PARALLEL_FROM, channels, solve)?;
     Ok(keep)
 }
 

@@ -6,8 +6,9 @@ use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn};
 use secateur_core::rounding::{Rounding, fit_scales};
 use secateur_core::select::{Budget, Method, Problem, fractional_bounds, select};
 use secateur_core::{
-    Code, Conv, Error, Geometry, InputRanges, Integer, RangeTracker, Ranges, Result, conv,
-    conv_positions, linear, partial_sums, prefix_sums, profile, table_ranges,
+    Choice, Code, Conv, Error, Geometry, InputRanges, Integer, Kind, Machine, RangeTracker, Ranges,
+    Result, conv, conv_positions, linear, linear_by, partial_sums, prefix_sums, profile,
+    table_ranges,
 };
 
 /// Numbers out of bytes; zeros when they run out.
@@ -137,7 +138,7 @@ struct Layer<T> {
 impl<T: Made> Layer<T> {
     fn read(bytes: &mut Bytes<'_>) -> Self {
         let wide = bytes.byte() < 16;
-        let (outputs, width) = (bytes.below(4), bytes.below(if wide { 256 } else { 9 }));
+        let (outputs, width) = (bytes.below(7), bytes.below(if wide { 256 } else { 9 }));
         // Few numbers fill a wide row: they repeat.
         let pool: Vec<i64> = (0..1 + bytes.below(24)).map(|_| bytes.number()).collect();
         let mut at = 0;
@@ -146,9 +147,13 @@ impl<T: Made> Layer<T> {
             T::made(pool[at * 7 % pool.len()])
         });
         let one = bytes.byte() < 80;
+        let from_zero = bytes.byte() < 80;
         let ends: Vec<(i64, i64)> = (0..if one { 1 } else { 1 + bytes.below(9) })
             .map(|_| {
                 let (a, b) = (bytes.number(), bytes.number());
+                if from_zero {
+                    return (0, a.max(b).max(0));
+                }
                 (a.min(b), a.max(b))
             })
             .collect();
@@ -229,11 +234,27 @@ fn check_linear<T: Made>(layer: &Layer<T>) {
     let expected: Vec<_> = (0..outputs)
         .map(|channel| layer.range(channel, None))
         .collect();
+    let masked: Vec<_> = (0..2)
+        .flat_map(|mask| (0..outputs).map(move |channel| (mask, channel)))
+        .map(|(mask, channel)| layer.range(channel, Some(mask)))
+        .collect();
     same(
         linear(layer.weight.view(), &layer.inputs, layer.bias(), None),
         &expected,
         outputs,
     );
+    // By every kernel, with the ranges one by one even where one serves all.
+    let each = InputRanges::each(layer.low.clone(), layer.high.clone());
+    let each = each.expect("low is not above high");
+    for machine in Machine::all() {
+        for least in [Kind::One, Kind::Bytes, Kind::Shorts, Kind::Any] {
+            let choice = Choice { machine, least };
+            let start = layer.bias();
+            let by = |masks| linear_by(choice, layer.weight.view(), &each, start, masks);
+            same(by(None), &expected, outputs);
+            same(by(Some(layer.masks.view())), &masked, outputs);
+        }
+    }
     // The same weights column by column.
     let turned = layer.weight.t().as_standard_layout().into_owned();
     same(
@@ -241,14 +262,10 @@ fn check_linear<T: Made>(layer: &Layer<T>) {
         &expected,
         outputs,
     );
-    let expected: Vec<_> = (0..2)
-        .flat_map(|mask| (0..outputs).map(move |channel| (mask, channel)))
-        .map(|(mask, channel)| layer.range(channel, Some(mask)))
-        .collect();
     let masks = Some(layer.masks.view());
     same(
         linear(layer.weight.view(), &layer.inputs, layer.bias(), masks),
-        &expected,
+        &masked,
         outputs,
     );
 }

@@ -1,0 +1,68 @@
+"""Features of any unit brought to one scale, and the same scale folded into a network's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from secateur.network import Network
+
+#: Percentiles of a feature that become 0 and 1; what lies beyond is clipped by the input's codes.
+_ENDS = (1.0, 99.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """x ↦ (x − low) / spread, feature by feature.
+
+    Args:
+        low: float64, broadcastable to a sample.
+        spread: float64, likewise; positive.
+    """
+
+    low: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, x: NDArray[np.float64]) -> Scaling:
+        """Return the scaling that brings nearly all of `x` [samples, ...] to between 0 and 1.
+
+        Tables are scaled column by column, images and signals as a whole. A feature that is
+        the same in all samples becomes 0.
+        """
+        axis = 0 if x.ndim == 2 else None
+        low, high = np.percentile(x, _ENDS, axis=axis)
+        # A feature that is nearly always the same, such as a rare flag.
+        rare = low == high
+        low, high = np.where(rare, x.min(axis), low), np.where(rare, x.max(axis), high)
+        return cls(low, np.where(low == high, 1.0, high - low))
+
+    def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return samples `x` as they are trained on; computed in float64."""
+        return ((x - self.low) / self.spread).astype(np.float32)
+
+    def folded(self, network: Network, features: tuple[str, ...] | None) -> Network:
+        """Return `network`, which takes scaled samples, as one that takes samples as they are."""
+        given = network.input
+        scale, bias = given.scale * self.spread, self.low + given.bias * self.spread
+        return replace(network, input=replace(given, scale=scale, bias=bias, features=features))
+
+
+class Scaled(nn.Module):
+    """A module for scaled samples, as one for samples as they are."""
+
+    def __init__(self, scaling: Scaling, module: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.as_tensor(scaling.low))
+        self.register_buffer("spread", torch.as_tensor(scaling.spread))
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the module gives for samples `x` [batch, ...]."""
+        scaled = (x.double() - self.low) / self.spread
+        result: torch.Tensor = self.module(scaled.to(next(self.module.parameters())))
+        return result
