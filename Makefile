@@ -3,7 +3,7 @@
 #   .venv-modern  Python 3.11 or 3.12 with concrete-python
 # Each target sets up what it needs and does nothing twice.
 
-.PHONY: demo test bench lint setup clean
+.PHONY: demo check test bench lint docs wheel setup clean
 .DEFAULT_GOAL := test
 SHELL := /bin/bash
 
@@ -31,6 +31,13 @@ endif
 demo: $(LANE)/.built
 	$(LANE)/bin/python examples/digits.py
 
+# What a contributor runs: style, types, and the fast tests of one lane.
+check: $(LANE)/.built
+	$(LANE)/bin/ruff format --check .
+	$(LANE)/bin/ruff check .
+	$(LANE)/bin/mypy
+	$(LANE)/bin/python -m pytest --quiet -m "not slow and not encrypted" tests
+
 test: lint $(LANES:=/.built)
 	cargo test --release --workspace
 	for lane in $(LANES); do \
@@ -51,6 +58,14 @@ bench: $(LANE)/.built
 	$(LANE)/bin/python -m pytest benches --benchmark-enable
 	$(LANE)/bin/python -m benches
 
+docs: $(LANE)/.built
+	NO_MKDOCS_2_WARNING=1 $(LANE)/bin/python -m mkdocs build --strict --site-dir target/site
+	@echo "the site is in target/site/index.html"
+
+# One wheel serves every Python from 3.10 on.
+wheel: $(LANE)/.built
+	$(LANE)/bin/python -m maturin build --release --out target/wheels
+
 setup: $(LANES:=/.built)
 
 # Third-party packages, again only when their list changes.
@@ -60,16 +75,18 @@ setup: $(LANES:=/.built)
 	$(call install_packages,$(PYTHON_MODERN),.venv-modern)
 
 define install_packages
-	test -x $(2)/bin/python || $(1) -m venv $(2)
-	$(2)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(2)/bin/python -m pip install --quiet --group dev
-	touch $@
+	@echo "== $(2): an environment of $$($(1) --version) and the tools of development (1 to 3 minutes)"
+	@test -x $(2)/bin/python || $(1) -m venv $(2)
+	@$(2)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(2)/bin/python -m pip install --quiet --group dev
+	@touch $@
 endef
 
 # The package itself, its engine compiled, with every extra.
 %/.built: %/.packages $(RUST_SOURCES)
-	$*/bin/python -m pip install --quiet --no-build-isolation --editable ".[all]"
-	touch $@
+	@echo "== $*: compiling the engine, and every extra, torch and the backend among them (2 to 6 minutes)"
+	@$*/bin/python -m pip install --quiet --no-build-isolation --editable ".[all]"
+	@touch $@
 
 clean:
 	rm -rf .venv .venv-modern target

@@ -2,6 +2,7 @@
 
 from benches import bounds_report, circuits
 from benches.accuracy import __main__ as accuracy
+from benches.price import __main__ as price
 
-for suite in (bounds_report, circuits, accuracy):
+for suite in (bounds_report, circuits, accuracy, price):
     suite.main()

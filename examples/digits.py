@@ -6,6 +6,7 @@ circuit for ten digits that training never saw, and for the inputs that drive ac
 of the first layer to the very ends of their ranges. Two to three minutes on two cores.
 """
 
+import warnings
 from time import perf_counter
 
 import numpy as np
@@ -16,7 +17,10 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 import secateur
+from secateur.show.progress import waiting
 from secateur.training import accuracy, fit
+
+warnings.filterwarnings("ignore", module="torch|brevitas")  # theirs, and nothing to do here
 
 BITS = 6
 WEIGHT_BITS = 2
@@ -86,7 +90,8 @@ def ask(circuit, x, answers):
     right = 0
     for sample, answer in zip(x, answers, strict=True):
         start = perf_counter()
-        decrypted = circuit.encrypt_run_decrypt(sample)
+        with waiting("computing on ciphertexts"):
+            decrypted = circuit.encrypt_run_decrypt(sample)
         seconds = perf_counter() - start
         same = (decrypted == circuit.network(sample)).all()
         right += int(same)
@@ -129,14 +134,25 @@ prices(unpruned=unpruned, pruned=network)
 draw("digits-ranges.png", unpruned=unpruned, pruned=network)
 
 circuit = secateur.compile(network)
-print("\nmaking keys …", flush=True)
+print("\nmaking keys (up to a minute) …", flush=True)
 circuit.keygen()
 print(f"made in {circuit.timings['keygen']:.0f} s; held-out digits, encrypted:")
-right = ask(circuit, network.quantize_input(test_x[:DIGITS]), test_y[:DIGITS])
-print(f"decrypted == clear: {right}/{DIGITS}")
+encrypted = ask(circuit, network.quantize_input(test_x[:DIGITS]), test_y[:DIGITS])
+print(f"decrypted == clear: {encrypted}/{DIGITS}")
 
 first = next(network.layers).name
 worst = witnesses(network, first, 1)
 print(f"inputs that attain the ends of the widest accumulators of layer {first!r}:")
-right = ask(circuit, worst, ["low", "high"] * (len(worst) // 2))
-print(f"decrypted == clear: {right}/{len(worst)}")
+at_the_ends = ask(circuit, worst, ["low", "high"] * (len(worst) // 2))
+print(f"decrypted == clear: {at_the_ends}/{len(worst)}")
+
+before, after = (secateur.price(n).complexity for n in (unpruned, network))
+widths = [secateur.analyze(n).accumulator_bits for n in (unpruned, network)]
+asked, right = DIGITS + len(worst), encrypted + at_the_ends
+print(f"""
+What was proved: no input whatever drives an accumulator of this network beyond {widths[1]} bits;
+unpruned the worst case takes {widths[0]}. The proof is of the integers themselves, not of samples,
+and the compiled circuit has exactly the widths that were proved.
+What it bought: a circuit {before / after:.0f} times cheaper to run encrypted.
+Of {asked} answers {right} decrypted to what the network computes in the clear, worst cases
+included.""")

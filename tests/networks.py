@@ -34,11 +34,13 @@ from secateur.network import (
     Network,
     Operation,
     Output,
+    Place,
     Quantize,
     Reshape,
     Shape,
     SumPool,
     Table,
+    Take,
     Transpose,
 )
 
@@ -137,6 +139,13 @@ class Builder:
 
     def transpose(self, axes: tuple[int, ...]) -> None:
         self.put(Transpose(self.name("transpose"), self.at, axes), self.bound)
+
+    def take(self, axis: int, indices: object) -> None:
+        self.put(Take(self.name("take"), self.at, axis, np.asarray(indices)), self.bound)
+
+    def place(self, axis: int, indices: object, fill: int = 0) -> None:
+        operation = Place(self.name("place"), self.at, axis, np.asarray(indices), fill)
+        self.put(operation, max(self.bound, abs(fill)))
 
     def network(self, factor: object = (1,), offset: object = (0,)) -> Network:
         output = Output(
@@ -256,6 +265,19 @@ def reshaped(random: np.random.Generator) -> Network:
     return b.network()
 
 
+def taken(random: np.random.Generator) -> Network:
+    """A slice in steps, reversed channels, padding by a constant, and pixels shown twice."""
+    b = Builder((2, 3, 2), 0, 2)
+    b.conv(codes(random, 3, 2, 2, 1), biases(random, 3))
+    b.activation()
+    b.take(1, [1])
+    b.take(0, [2, 0])
+    b.place(2, [0, 0, 1, 1])
+    b.place(1, [-1, 0, -1], fill=1)
+    b.conv(codes(random, 3, 2, 2, 2), biases(random, 3))
+    return b.network()
+
+
 def per_channel(random: np.random.Generator) -> Network:
     """Per-channel scales in one table, explicit entries in another, rounding in a third."""
     b = Builder((5,), 0, 3)
@@ -283,6 +305,7 @@ EXAMPLES: dict[str, Callable[[np.random.Generator], Network]] = {
         concatenated,
         pooled,
         reshaped,
+        taken,
         per_channel,
     )
 }
@@ -427,8 +450,19 @@ class _Drawing(Builder):
     def drawn_transpose(self) -> None:
         self.transpose(tuple(self.draw(st.permutations(range(len(self.shape))))))
 
+    def drawn_take(self) -> None:
+        axis = self.integer(0, len(self.shape) - 1)
+        order = self.draw(st.permutations(range(self.shape[axis])))
+        self.take(axis, order[: self.integer(1, len(order))])
+
+    def drawn_place(self) -> None:
+        axis = self.integer(0, len(self.shape) - 1)
+        indices = self.integers(-1, self.shape[axis] - 1, self.integer(1, 4))
+        self.place(axis, indices, self.integer(-2, 2))
+
     def stage(self) -> None:
         stages = [self.drawn_lookup, self.drawn_residual, self.drawn_concat, self.drawn_reshape]
+        stages += [self.drawn_take, self.drawn_place]
         stages += (
             [self.drawn_linear]
             if len(self.shape) == 1

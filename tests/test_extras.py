@@ -109,6 +109,67 @@ PROGRAMS = {
             assert results.to_pandas()["accuracy"].tolist() == [1, 2]
             assert len(secateur.analyze(network)["fc"].channels.to_pandas()) == 2
     """,
+    "torch": """
+        import torch
+        from torch import nn
+        from secateur.training import fit
+
+        x, y = torch.rand(64, 4), torch.randint(0, 2, (64,))
+        module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+        fit(module, x, y, epochs=2)
+        model = secateur.quantize(module, weight_bits=3, activation_bits=2, calibration=x)
+        pruner = secateur.Pruner(model, "accumulator", bits=4)
+        fit(model, x, y, epochs=2, pruner=pruner)
+        pruner.finish()
+        assert secateur.analyze(secateur.freeze(model)).accumulator_bits <= 4
+    """,
+    "onnx": """
+        from onnx import TensorProto, helper, numpy_helper
+
+        def constant(name, values):
+            return numpy_helper.from_array(np.array(values), name)
+
+        constants = [
+            constant("x_scale", np.float32(0.5)), constant("x_zero", np.uint8(0)),
+            constant("w_scale", np.float32(0.25)), constant("w_zero", np.int8(0)),
+            constant("codes", np.array([[1, 2], [-3, 0], [2, 2]], np.int8)),
+        ]
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["xq"]),
+            helper.make_node("DequantizeLinear", ["xq", "x_scale", "x_zero"], ["xd"]),
+            helper.make_node("DequantizeLinear", ["codes", "w_scale", "w_zero"], ["w"]),
+            helper.make_node("MatMul", ["xd", "w"], ["y"]),
+        ]
+        graph = helper.make_graph(
+            nodes, "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+            constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+        network = secateur.read_onnx(model)
+        assert secateur.analyze(network).accumulator_bits > 8
+    """,
+    "sklearn": """
+        from sklearn.datasets import load_iris
+
+        x, y = load_iris(return_X_y=True)
+        classifier = secateur.SecateurClassifier(epochs=5)
+        assert classifier.fit(x.astype("float32"), y).predict(x[:3].astype("float32")).shape == (3,)
+    """,
+    "fhe": """
+        from secateur import Range
+        from secateur.deployment import Client, Server
+
+        circuit = secateur.compile(network)
+        x = np.array([3, 0, 3, 1])
+        assert (circuit.simulate(x) == network(x)).all()
+        circuit.save("circuit")
+        server, client = Server.load("circuit/server"), Client.load("circuit/client")
+        answer = server.run(client.encrypt(x), server.keys(client.evaluation_keys()))
+        assert (client.decrypt(answer) == network(x)).all()
+        print(secateur.concrete.compile(lambda x: x * 3, {"x": Range(0, 3)}))
+    """,
 }
 HELPERS = "def f(p):\n    return {'accuracy': p['n'], 'complexity': p['n']}\n"
 SMALL = ("", "cli", "files", "plot", "sweep")

@@ -69,3 +69,9 @@ def test_a_missing_extra_is_named(package, name, extra):
     assert done.stdout.startswith(f"{package} {extra} "), done.stderr
     assert f'pip install "secateur[{extra}]"' in done.stdout
     assert issubclass(MissingExtraError, ImportError)
+
+
+def test_no_two_files_of_tests_share_a_name():
+    """Pytest imports them by their bare names: the second one would end the run."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

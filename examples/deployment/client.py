@@ -1,26 +1,16 @@
-"""Ask a server about samples that it cannot read: python client.py DIRECTORY/client PORT
+"""Ask a server about samples that it cannot read: python client.py DIRECTORY/client URL
 
-Prints a line for every sample: its integers, then its scores.
+The server is that of `secateur serve DIRECTORY`. Prints the two scores of every sample.
 """
 
 import sys
-from urllib.request import Request, urlopen
 
 import numpy as np
 
 from secateur.deployment import Client
 
 client = Client.load(sys.argv[1])
-address = f"http://localhost:{sys.argv[2]}"
-
-
-def post(path: str, message: bytes) -> bytes:
-    with urlopen(Request(address + path, data=message, method="POST")) as answer:
-        return answer.read()
-
-
-session = post("/keys", client.evaluation_keys()).decode()
-for sample in np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]):
-    question = client.encrypt(client.quantize(sample))
-    integers = client.decrypt(post(f"/run/{session}", question))
-    print(*integers, *client.dequantize(integers))
+samples = np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+with client.connect(sys.argv[2]) as connection:
+    for scores in connection.predict(samples):
+        print(*scores)

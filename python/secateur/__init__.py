@@ -63,11 +63,9 @@ if TYPE_CHECKING:
     from secateur.pruning.torch import Pruner as Pruner
     from secateur.ranges import Range as Range, Ranges as Ranges
     from secateur.reading.onnx import read_onnx as read_onnx
-    from secateur.reading.torch import (
-        coarsen as coarsen,
-        freeze as freeze,
-        quantize as quantize,
-    )
+    from secateur.reading.torch.coarsen import coarsen as coarsen
+    from secateur.reading.torch.freeze import freeze as freeze
+    from secateur.reading.torch.quantize import quantize as quantize
     from secateur.searching import search as search
     from secateur.show import plot as plot, report as report
     from secateur.sweeps import grid as grid, sweep as sweep, sweep_bounds as sweep_bounds
@@ -100,17 +98,17 @@ _HOME = {
     "SecateurRegressor": "estimators",
     "Structured": "pruning",
     "analyze": "analysis",
-    "coarsen": "reading.torch",
+    "coarsen": "reading.torch.coarsen",
     "compile": "circuits.circuit",
     "explain": "narrowing",
-    "freeze": "reading.torch",
+    "freeze": "reading.torch.freeze",
     "grid": "sweeps",
     "hookimpl": "pruning.plugins",
     "load": "network.storage",
     "narrow": "narrowing",
     "price": "circuits.circuit",
     "prune": "pruning.prune",
-    "quantize": "reading.torch",
+    "quantize": "reading.torch.quantize",
     "read_onnx": "reading.onnx",
     "saliencies": "pruning.plugins",
     "save": "network.storage",

@@ -361,3 +361,39 @@ class UnpicklableError(SecateurError, TypeError):
     """A value that no pickle can hold; the message says how it is kept."""
 
     facts = ("kind",)
+
+
+class PassphraseError(SecateurError, ValueError):
+    """A file of keys that its passphrase does not open."""
+
+    facts = ("path",)
+
+
+class ServiceError(SecateurError, ConnectionError):
+    """A server of a circuit that cannot be reached, or that answers with an error."""
+
+    facts = ("url", "status", "reason")
+
+
+class AuthenticationError(SecateurError, PermissionError):
+    """A token that is missing, unknown, or not fit to be one."""
+
+    facts = ("path",)
+
+
+class StoreFullError(SecateurError, OSError):
+    """A server keeps as many evaluation keys as it may."""
+
+    facts = ("kept", "most")
+
+
+class WorkerDiedError(SecateurError, ChildProcessError):
+    """Worker processes of a server ended over one request."""
+
+    facts = ("exit_code",)
+
+
+class WorkerTimeoutError(SecateurError, TimeoutError):
+    """A request took a server's worker longer than it may."""
+
+    facts = ("seconds",)

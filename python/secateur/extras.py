@@ -11,16 +11,22 @@ from secateur.errors import MissingExtraError
 _EXTRAS = {
     "brevitas": "torch",
     "click": "cli",
+    "cryptography": "client",
     "filelock": "sweep",
+    "httpx": "client",
     "matplotlib": "plot",
     "networkx": "fhe",
     "onnx": "onnx",
     "pandas": "sweep",
+    "pebble": "serve",
+    "prometheus_client": "serve",
     "pyarrow": "sweep",
     "rich": "cli",
     "safetensors": "files",
+    "starlette": "serve",
     "sklearn": "sklearn",
     "torch": "torch",
+    "uvicorn": "serve",
 }
 
 

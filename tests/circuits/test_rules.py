@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import operator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 from backends import on_each_backend
 from secateur.circuits.proof import prove
+from secateur.circuits.rules import Step, range_of
 from secateur.errors import AccumulatorOverflowError, UnprovableError
 from secateur.ranges import Ranges
 
@@ -92,14 +96,14 @@ EXACT = {
     "shift right": ((2,), 0, 3, lambda x, ns: (x[0:1] + 5) >> x[1:2]),
     "product": ((2,), -2, 3, lambda x, ns: x[0:1] * x[1:2]),
     "maximum": ((2,), 0, 7, maximum),
-}
-
-#: Sound, but not exact: the operands depend on each other, or the rule is a hull.
-SOUND = {
-    "difference with itself": ((2,), -2, 3, lambda x, ns: x - x[::-1] + x),
     "and": ((2,), 0, 5, lambda x, ns: x[0:1] & x[1:2]),
     "or": ((2,), 1, 5, lambda x, ns: x[0:1] | x[1:2]),
     "xor": ((2,), 0, 5, lambda x, ns: x[0:1] ^ x[1:2]),
+}
+
+#: Sound, but not exact: the operands depend on each other.
+SOUND = {
+    "difference with itself": ((2,), -2, 3, lambda x, ns: x - x[::-1] + x),
     "a maximum's sum with another": ((3,), 0, 3, lambda x, ns: maximum(x, ns) + x[2:3]),
 }
 
@@ -179,6 +183,63 @@ def test_a_function_without_a_value_is_refused(backend):
 
     with np.errstate(divide="ignore"), pytest.raises(UnprovableError, match="no value for input 0"):
         proved(backend, function, np.zeros(1, int), np.full(1, 3))
+
+
+ENDS = [-(2**63), -(2**63) + 1, -(2**62), -1, 0, 1, 3, 2**31, 2**62 - 1, 2**62, 2**63 - 1]
+
+ARITHMETIC = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "left_shift": operator.lshift,
+    "negative": lambda a, b: -a,
+}
+
+
+class _Node:
+    """A node with two operands, for rules that ask nothing else of it."""
+
+    def __init__(self, name):
+        self.properties = {"name": name, "kwargs": {}}
+        self.location = "somewhere.py:1"
+        self.operation = SimpleNamespace(value="generic")
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+@given(
+    ends=st.tuples(*[st.sampled_from(ENDS)] * 2),
+    others=st.tuples(*[st.sampled_from(ENDS)] * 2),
+)
+def test_arithmetic_is_exact_or_an_error_at_every_magnitude(name, ends, others):
+    if name == "left_shift":
+        others = tuple(abs(end) % 63 for end in others)
+    (a, b), (c, d) = sorted(ends), sorted(others)
+    node, one, other = (_Node(n) for n in (name, "input", "other"))
+    proved = {one: Ranges.point([a]).union([b]), other: Ranges.point([c]).union([d])}
+    preds = [one] if name == "negative" else [one, other]
+    corners = [ARITHMETIC[name](x, y) for x in (a, b) for y in (c, d)]
+    step = Step(node, lambda asked: preds if asked is node else [], proved)
+    if min(corners) >= -(2**63) and max(corners) < 2**63:
+        assert range_of(step) == Ranges([min(corners)], [max(corners)])
+    else:
+        with pytest.raises(AccumulatorOverflowError, match=f"{name!r} at somewhere"):
+            range_of(step)
+
+
+@given(a=st.tuples(*[st.integers(0, 40)] * 2), b=st.tuples(*[st.integers(0, 40)] * 2))
+def test_bits_of_boxes_are_exact(a, b):
+    (a_low, a_high), (b_low, b_high) = sorted(a), sorted(b)
+    pairs = [(x, y) for x in range(a_low, a_high + 1) for y in range(b_low, b_high + 1)]
+    for name, operation in {
+        "bitwise_and": operator.and_,
+        "bitwise_or": operator.or_,
+        "bitwise_xor": operator.xor,
+    }.items():
+        node, one, other = (_Node(n) for n in (name, "one", "other"))
+        proved = {one: Ranges([a_low], [a_high]), other: Ranges([b_low], [b_high])}
+        values = [operation(x, y) for x, y in pairs]
+        step = Step(node, lambda asked, preds=(one, other): list(preds), proved)
+        assert range_of(step) == Ranges([min(values)], [max(values)])
 
 
 @on_each_backend

@@ -185,7 +185,7 @@ for function in [
     ufunc = getattr(np, function)
     case(
         f"np.{function} with a constant",
-        lambda ns, x, u=ufunc: np.rint(1.0 * u(x, 3)).astype(np.int64),
+        lambda ns, x, u=ufunc: np.rint(1.0 * u(x, 2)).astype(np.int64),
         x=(1, 6, (2,)),
     )
 
@@ -343,7 +343,7 @@ case("table from below", lambda ns, x: ns.LookupTable([3, 1, 7, -2])[x], x=(-2, 
 case(
     "tables",
     lambda ns, x: ns.LookupTable([ns.LookupTable([3, 1, 7, 2]), ns.LookupTable([0, 5, 5, 2])])[x],
-    x=(0, 3, (3, 2)),
+    x=(0, 3, (2,)),
 )
 case("table of a sum", lambda ns, x, y: ns.LookupTable(range(8))[x + y] * 2, x=(0, 3), y=(0, 4))
 case("univariate", lambda ns, x: ns.univariate(lambda v: v**2 + 1)(x), x=(-3, 4, VECTOR))

@@ -8,9 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends import on_each_backend
+from backends import BACKENDS, on_each_backend
 from secateur import concrete
-from secateur.errors import BackendError, ShapeError, UnprovableError, WidthError
+from secateur.errors import (
+    AccumulatorOverflowError,
+    ArgumentError,
+    BackendError,
+    DtypeError,
+    EmptyRangeError,
+    InputRangeError,
+    ShapeError,
+    UnprovableError,
+    WidthError,
+)
 from secateur.ranges import Range, Ranges
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "overflow.py"
@@ -141,3 +151,228 @@ def test_clear_constants_take_one_bit_more_than_the_circuit(backend):
     assert max(backend.widths(circuit.graph).values()) == 3
     for x in ([0, 0, 0], [1, 1, 1], [1, 0, 1]):
         assert (circuit.encrypt_run_decrypt(np.array(x)) == function(np.array(x))).all()
+
+
+HERE = r"test_compile\.py:\d+"
+
+
+@on_each_backend
+def test_ranges_in_every_spelling(backend):
+    for given in (
+        Range(0, 7),
+        (0, 7),
+        [0, 7],
+        range(8),
+        Ranges.point(0).union(7),
+        range(7, -1, -7),
+    ):
+        assert concrete.compile(lambda x: x + 1, {"x": given}).output.hull() == Range(1, 8)
+    per_element = concrete.compile(lambda x: x + 1, {"x": (np.array([0, 3]), np.array([1, 9]))})
+    assert per_element.output == Ranges([1, 4], [2, 10])
+
+
+@on_each_backend
+def test_ranges_that_are_none(backend):
+    for given in ((7, 0), range(0)):
+        with pytest.raises(EmptyRangeError, match="parameter 'x'") as caught:
+            concrete.compile(lambda x: x, {"x": given})
+        assert caught.value.argument == "x"
+    for given in (5, "0-7", (0.5, 3), (0, 1, 2), None):
+        with pytest.raises(ArgumentError, match="parameter 'x' has the range"):
+            concrete.compile(lambda x: x, {"x": given})
+
+
+@on_each_backend
+def test_clear_unused_and_default_parameters(backend):
+    def function(x, scale, unused, offset=3):
+        return x * scale + offset
+
+    boxes = {"x": (0, 3), "scale": (0, 2), "unused": (0, 1)}
+    circuit = concrete.compile(function, boxes, clear=["scale"])
+    assert circuit.output.hull() == Range(3, 9)
+    assert int(circuit.emulate(3, 2, 1)) == 9
+    assert concrete.compile(
+        function, {**boxes, "offset": (0, 1)}, clear=["scale"]
+    ).output.hull() == (Range(0, 7))
+    with pytest.raises(ArgumentError, match="clear names y"):
+        concrete.compile(function, boxes, clear=["y"])
+    with pytest.raises(ShapeError, match="the function takes x, scale, unused, offset"):
+        concrete.compile(function, {"x": (0, 3)})
+
+
+@on_each_backend
+def test_an_encrypted_by_a_clear_matrix(backend):
+    boxes = {"x": (0, 3), "weights": (0, 2)}
+    shapes = {"x": (2,), "weights": (2, 3)}
+    circuit = concrete.compile(lambda x, weights: x @ weights, boxes, shapes, clear=["weights"])
+    weights = np.array([[0, 1, 2], [2, 2, 0]])
+    assert np.array_equal(circuit.emulate([3, 1], weights), [2, 5, 6])
+    assert circuit.output.hull() == Range(0, 12)
+
+
+@on_each_backend
+def test_decorators_of_both(backend):
+    ns = backend.namespace
+
+    @concrete.circuit({"x": range(4)}, p_error=0.01)
+    def ours(x):
+        return x + 1
+
+    @ns.compiler({"x": "encrypted"})
+    def theirs(x):
+        return x + 1
+
+    def annotated(x, y):
+        return x + y
+
+    annotated.__annotations__ = {"x": ns.tensor[ns.uint3, 2], "y": ns.int3}
+    assert ours.output.hull() == Range(1, 4)
+    assert concrete.compile(theirs, {"x": range(4)}).output.hull() == Range(1, 4)
+    assert concrete.compile(annotated).output == Ranges([-4, -4], [10, 10])
+
+
+@on_each_backend
+def test_options_configurations_and_artifacts(backend, tmp_path, capsys):
+    ns = backend.namespace
+    configuration = ns.Configuration(p_error=0.03)
+    artifacts = ns.DebugArtifacts(tmp_path / "artifacts")
+    circuit = concrete.compile(
+        lambda x: x // 2,
+        {"x": range(8)},
+        configuration=configuration,
+        artifacts=artifacts,
+        show_graph=True,
+        show_mlir=True,
+    )
+    assert circuit.p_error <= 0.03
+    shown = capsys.readouterr().out
+    assert "Computation Graph" in shown
+    assert "apply_lookup_table" in shown
+    artifacts.export()
+    assert list((tmp_path / "artifacts").rglob("*.txt"))
+    with pytest.raises(ArgumentError, match="takes no such options"):
+        concrete.compile(lambda x: x + 1, {"x": range(8)}, temperature=3)
+
+
+@on_each_backend
+def test_arguments_are_checked(backend):
+    circuit = concrete.compile(lambda x, y: x + y, {"x": (0, 5), "y": (-1, 3)}, {"y": (2,)})
+    with pytest.raises(InputRangeError, match=r"'x' has 6 at \(\)") as caught:
+        circuit.encrypt(6, np.array([0, 0]))
+    assert (caught.value.value, caught.value.low, caught.value.high) == (6, 0, 5)
+    with pytest.raises(InputRangeError, match=r"'y' has 4 at \(1,\)"):
+        circuit.simulate(0, np.array([0, 4]))
+    with pytest.raises(InputRangeError):
+        circuit.emulate(2**70, [0, 0])
+    with pytest.raises(ShapeError, match="'y' has shape"):
+        circuit.emulate(0, [0])
+    with pytest.raises(ShapeError, match="the circuit takes x, y, but 1"):
+        circuit.emulate(0)
+    with pytest.raises(DtypeError, match="'x' has dtype float64"):
+        circuit.emulate(0.5, [0, 0])
+
+
+@on_each_backend
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: np.sqrt(x) + 1,
+        lambda x: x / 2,
+        lambda x: x * 0.5,
+        lambda x: np.sin(x),
+    ],
+)
+def test_results_that_are_no_integers_are_refused(backend, function):
+    with pytest.raises(UnprovableError, match=f"{HERE} (gives|is) float64"):
+        concrete.compile(function, {"x": range(8)})
+
+
+@on_each_backend
+def test_functions_that_give_floats_at_some_values_are_refused(backend):
+    half = backend.namespace.univariate(lambda v: v / 2)
+    with pytest.raises(UnprovableError, match=f"{HERE} gives"):
+        concrete.compile(lambda x: half(x), {"x": range(8)})
+
+
+@on_each_backend
+def test_truth_values(backend):
+    """NumPy says that ~True is False, and that True + True is True."""
+    circuit = concrete.compile(lambda x: ~(x > 3), {"x": range(8)})
+    assert [int(circuit.emulate(x)) for x in (3, 4)] == [1, 0]
+    counting = concrete.compile(lambda x: 1 * (x > 3) + (x > 5), {"x": range(8)})
+    assert [int(counting.emulate(x)) for x in (3, 4, 6)] == [0, 1, 2]
+    with pytest.raises(UnprovableError, match=f"{HERE} combines truth values alone"):
+        concrete.compile(lambda x: (x > 3) + (x > 5), {"x": range(8)})
+    with pytest.raises(UnprovableError, match=f"{HERE} is not defined for truth values"):
+        concrete.compile(lambda x: (x > 3) - (x > 5), {"x": range(8)})
+
+
+@on_each_backend
+def test_what_fails_while_tracing_names_the_line(backend):
+    def unknown(x):
+        return np.partition(x, 1)
+
+    def broken(x):
+        raise KeyError("nothing here")
+
+    for function in (unknown, broken):
+        with pytest.raises(BackendError, match=f"could not trace the function at .*{HERE}"):
+            concrete.compile(function, {"x": range(8)}, {"x": (3,)})
+
+
+@on_each_backend
+def test_what_64_bits_do_not_hold_names_the_line(backend):
+    with pytest.raises(AccumulatorOverflowError, match=f"'multiply' at .*{HERE}"):
+        concrete.compile(lambda x: x * (1 << 40), {"x": (0, 1 << 30)})
+
+
+@on_each_backend
+def test_several_results(backend):
+    def function(x):
+        return x + 1, x * 2
+
+    if backend.name == "concrete-numpy":
+        with pytest.raises(UnprovableError, match="returns 2 values"):
+            concrete.compile(function, {"x": range(4)})
+    else:
+        circuit = concrete.compile(function, {"x": range(4)})
+        assert [r.hull() for r in circuit.output] == [Range(1, 4), Range(0, 6)]
+        assert tuple(map(int, circuit.emulate(3))) == (4, 6)
+
+
+@on_each_backend
+def test_inputs_that_are_written_into(backend):
+    def function(x):
+        x[0] = 9
+        return x + x[1]
+
+    circuit = concrete.compile(function, {"x": range(8)}, {"x": (3,)})
+    given = np.array([1, 2, 3])
+    assert np.array_equal(circuit.emulate(given), [11, 4, 5])
+    assert given.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b.name == "concrete-numpy"])
+def test_encrypted_products_of_virtual_circuits(backend):
+    circuit = concrete.compile(
+        lambda x, y: x * y, {"x": (-2, 3), "y": (0, 3)}, virtual=True, enable_unsafe_features=True
+    )
+    assert circuit.output.hull() == Range(-6, 9)
+    assert circuit.simulate(3, 3) == 9
+    with pytest.raises(UnprovableError, match="virtual"):
+        circuit.emulate(3, 3)
+    with pytest.raises(BackendError, match="multiplication"):
+        concrete.compile(lambda x, y: x * y, {"x": (-2, 3), "y": (0, 3)})
+
+
+@on_each_backend
+def test_rounders_adjust_themselves(backend):
+    ns = backend.namespace
+    rounder = ns.AutoRounder(target_msbs=3)
+
+    def function(x):
+        return ns.round_bit_pattern(x, rounder) // 8
+
+    circuit = concrete.compile(function, {"x": range(64)}, auto_adjust_rounders=True)
+    assert rounder.lsbs_to_remove == 3
+    assert [int(circuit.emulate(x)) for x in (3, 4, 63)] == [0, 1, 8]

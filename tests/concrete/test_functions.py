@@ -19,10 +19,10 @@ REFUSED = {
     "concrete-python": {},
 }
 
-#: Wider than with samples, and why.
+#: Wider than with samples, and why: operands are moved above zero, [0, 6] and [-2, 1] to [0, 8].
 WIDER = {
-    "x == y, right signed": "operands are moved above zero: [0, 6] and [-2, 1] to [0, 8]",
-    "x != y, right signed": "the same",
+    "concrete-numpy": {"x == y, right signed", "x != y, right signed"},
+    "concrete-python": set(),
 }
 
 
@@ -52,21 +52,64 @@ def sampled_width(backend, function, case):
     return max(backend.widths(compiled.graph).values())
 
 
+def compiled(backend, case, **options):
+    if case.modern and backend.name == "concrete-numpy":
+        pytest.skip("concrete-python alone has it")
+    return concrete.compile(case.of(backend.namespace), case.ranges, clear=case.clear, **options)
+
+
+def widest(backend, circuit):
+    return max(backend.widths(circuit.graph).values())
+
+
 @on_each_backend
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_it_compiles_and_answers_right(backend, case):
-    if case.modern and backend.name == "concrete-numpy":
-        pytest.skip("concrete-python alone has it")
-    function = case.of(backend.namespace)
     if case.name in REFUSED[backend.name]:
         with pytest.raises(BackendError, match=REFUSED[backend.name][case.name]):
-            concrete.compile(function, case.ranges, clear=case.clear)
+            compiled(backend, case)
         return
-    circuit = concrete.compile(function, case.ranges, clear=case.clear)
-    for sample in case.samples(60):
+    circuit = compiled(backend, case)
+    function = case.of(backend.namespace)
+    for sample in case.samples(40):
         right = results(function(*(np.array(v) for v in sample)))
         for given, expected in zip(results(circuit.emulate(*sample)), right, strict=True):
             assert np.array_equal(given, expected), sample
-    sampled = sampled_width(backend, function, case)
-    if sampled is not None and case.name not in WIDER:
-        assert max(backend.widths(circuit.graph).values()) <= sampled
+
+
+@pytest.mark.slow
+@on_each_backend
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_it_is_no_wider_than_with_samples(backend, case):
+    if case.name in REFUSED[backend.name]:
+        pytest.skip("refused")
+    circuit = compiled(backend, case)
+    sampled = sampled_width(backend, case.of(backend.namespace), case)
+    if sampled is None:
+        pytest.skip("its own compiler refuses")
+    assert (widest(backend, circuit) > sampled) == (case.name in WIDER[backend.name])
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory):
+    """A folder of keys: circuits of the same parameters share theirs."""
+    return tmp_path_factory.mktemp("keys")
+
+
+@pytest.mark.encrypted
+@pytest.mark.slow
+@on_each_backend
+@pytest.mark.parametrize("case", CASES[::9], ids=lambda case: case.name)
+def test_it_answers_right_encrypted(backend, case, keys):
+    cache = {"use_insecure_key_cache": True, "insecure_key_cache_location": str(keys)}
+    circuit = compiled(backend, case, p_error=1e-6, enable_unsafe_features=True, **cache)
+    if widest(backend, circuit) > 5:
+        pytest.skip("takes too long to make keys for")
+    function = case.of(backend.namespace)
+    samples = case.samples(600)
+    for sample in (samples[0], samples[len(samples) // 2], samples[-1]):
+        right = results(function(*(np.array(v) for v in sample)))
+        for given, expected in zip(
+            results(circuit.encrypt_run_decrypt(*sample)), right, strict=True
+        ):
+            assert np.array_equal(given, expected), sample

@@ -57,6 +57,17 @@ def test_products_of_mixed_signs(backend):
     assert not wrong(proved(function, boxes).emulate, function, boxes)
 
 
+@pytest.mark.parametrize("backend", NEW)
+def test_rounding_of_signed_values_to_fewer_bits(backend):
+    def function(x, y):
+        return backend.namespace.round_bit_pattern(x, 2) + y
+
+    boxes = [(-1, 4), (0, 1)]
+    alone = sampled(backend, function, boxes)
+    assert wrong(backend.emulator(alone), function, boxes)
+    assert not wrong(proved(function, boxes).emulate, function, boxes)
+
+
 @pytest.mark.parametrize("backend", OLD)
 @pytest.mark.parametrize(
     "function",

@@ -329,26 +329,26 @@ class TestMessage:
     message = Message("input", "c" * 64, "k" * 64, b"payload\nof lines")
 
     def test_opens_to_what_was_sealed(self):
-        assert Message.open(self.message.seal(), "input", "c" * 64) == self.message
+        assert Message.open(self.message.seal(), "input", "c" * 64, 16) == self.message
 
     def test_every_truncation_and_every_flipped_bit_is_refused(self):
         sealed = self.message.seal()
         for length in range(len(sealed)):
             with pytest.raises(MessageError):
-                Message.open(sealed[:length], "input", "c" * 64)
+                Message.open(sealed[:length], "input", "c" * 64, 16)
         for at in range(sealed.index(b"\n") + 1, len(sealed)):
             altered = sealed[:at] + bytes([sealed[at] ^ 4]) + sealed[at + 1 :]
             with pytest.raises(MessageError, match="altered"):
-                Message.open(altered, "input", "c" * 64)
+                Message.open(altered, "input", "c" * 64, 16)
 
     def test_another_kind_is_named(self):
         with pytest.raises(MessageError, match="of kind 'input'") as raised:
-            Message.open(self.message.seal(), "result", "c" * 64)
+            Message.open(self.message.seal(), "result", "c" * 64, 16)
         assert raised.value.kind == "result"
 
     def test_another_circuit_is_named(self):
         with pytest.raises(MismatchError, match="ccc") as raised:
-            Message.open(self.message.seal(), "input", "d" * 64)
+            Message.open(self.message.seal(), "input", "d" * 64, 16)
         assert (raised.value.expected, raised.value.found) == ("d" * 64, "c" * 64)
 
 
@@ -380,6 +380,12 @@ class TestEncrypted:
             answer = server.run(client.encrypt(x), keys)
             assert client.decrypt(answer).tolist() == saved.network(x).tolist()
 
+    def test_bytes_that_the_backend_makes_nothing_of_are_an_error(self, saved, client):
+        size = client.specs.output_bytes
+        answer = Message("result", client.circuit, client.key_id, bytes(size)).seal()
+        with pytest.raises(MessageError, match="backend makes nothing of it"):
+            client.decrypt(answer)
+
     def test_foreign_keys_are_refused_on_both_sides(self, saved, client, server, keys):
         stranger = Client.load(saved.directory / "client")
         question = stranger.encrypt(np.array([0, 1, 0]))
@@ -404,24 +410,22 @@ class TestEncrypted:
 def test_two_processes(tmp_path):
     """The worked example, as its docstrings tell to run it."""
     circuit = tmp_path / "circuit"
-    run = {"check": True, "capture_output": True, "text": True, "timeout": 300}
+    run = {"check": True, "capture_output": True, "text": True, "timeout": 600}
     subprocess.run([sys.executable, EXAMPLE / "compile.py", circuit], **run)
     network = load(circuit / "network" / "network.safetensors")
     server = subprocess.Popen(
-        [sys.executable, EXAMPLE / "server.py", circuit / "server"],
+        [sys.executable, "-m", "secateur", "serve", circuit, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
     with server:
         try:
-            port = server.stdout.readline().strip()
-            client = [sys.executable, EXAMPLE / "client.py", circuit / "client", port]
+            url = server.stdout.readline().strip()
+            client = [sys.executable, EXAMPLE / "client.py", circuit / "client", url]
             answers = subprocess.run(client, **run).stdout
         finally:
             server.terminate()
     samples = np.array([[1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
-    integers = network(samples)
-    scores = network.output.dequantize(integers)
-    expected = [" ".join(map(str, [*a, *b])) for a, b in zip(integers, scores, strict=True)]
+    expected = [" ".join(map(str, scores)) for scores in network.predict(samples)]
     assert answers.splitlines() == expected

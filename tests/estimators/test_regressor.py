@@ -38,7 +38,7 @@ def test_weights_of_samples():
     weights = np.where(y == 10.0, 50.0, 1.0)
     assert small(max_epochs=20).fit(X, y, sample_weight=weights).predict(X).mean() > 8.0
     only = small(max_epochs=20).fit(X, y, sample_weight=np.where(y == 10.0, 1.0, 0.0))
-    assert only.predict(X) == pytest.approx(10.0, abs=0.2)
+    assert only.predict(X) == pytest.approx(10.0, abs=0.5)
     with pytest.raises(ValueError, match="sample_weight"):
         small().fit(X, y, sample_weight=-weights)
 

@@ -1,9 +1,9 @@
 """Attaining: a search for inputs that bring accumulators to the ends of their proved ranges.
 
 An end is attained as soon as one input comes to it. From where the operations' wishes point,
-single elements of the input are moved for as long as that brings the channel nearer, or brings
-what feeds it nearer to the values that it should have. Then the search begins elsewhere. It may
-be stopped at any time: what it found is attained, and what it did not find stays sound.
+single elements of the input are moved so that what feeds the channel comes nearer to the values
+that it should have. Then the search begins elsewhere. It may be stopped at any time: what it
+found is attained, and what it did not find stays sound.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from secateur.network.rearranging import Rearrangement
 # Where to begin: once where wishes point, then so often at a mixture of that and of chance.
 _STARTS = 6
 
-# How many elements are moved by chance where no single move helps, and how often that is tried.
-_KICK, _KICKS = 3, 12
+# How many moves are made from the first start; twice as many from each further one.
+_PATIENCE = 20
 
 # No more moves are compared at a time.
 _MOVES = 2048
@@ -81,13 +81,16 @@ class _Feed:
     span: NDArray[np.float64]
     read: Callable[[Mapping[str, Integers]], tuple[Integers, Integers]]
 
-    def distance(self, nodes: Mapping[str, Integers]) -> NDArray[np.float64]:
-        """How far each sample is from what should be, at least 0 and below 1."""
+    def away(self, nodes: Mapping[str, Integers]) -> NDArray[np.float64]:
+        """How far each element of each sample is from what it should be, [batch, *shape].
+
+        0 where it does not matter or is what it should be, else above 0 and at most 1.25.
+        """
         values, before = self.read(nodes)
         wrong = self.matters & (values != self.value)
-        away = np.abs(before.astype(np.float64) - self.before) / self.span
-        over = tuple(range(1, values.ndim))
-        return np.where(wrong, away, 0.0).sum(axis=over) / (self.matters.sum() + 1)
+        return np.where(
+            wrong, 0.25 + np.abs(before.astype(np.float64) - self.before) / self.span, 0.0
+        )
 
 
 class _Search:
@@ -101,40 +104,53 @@ class _Search:
         self.random = np.random.default_rng(0)
 
     def climb(self, channel: int, end: End, start: int) -> Integers | None:
-        """Return an input that brings the channel to that end, or None where none was found."""
+        """Return an input that brings the channel to that end, or None where none was found.
+
+        Where no single move brings what feeds the channel nearer, what is wrong at the moment
+        counts for more from then on (Morris, "The breakout method for escaping from local
+        minima", AAAI 1993); where nothing is known to feed it, some moves are made by chance.
+        """
         x = self.report.towards(self.name, channel, end)
         if start:
             anywhere = self.random.integers(self.box.low, self.box.high, endpoint=True)
             x = np.where(self.random.random(x.shape) < start / _STARTS, anywhere, x)
-        feed = self._feed(channel, end)
-        best, kicks = self._gap(x[None], channel, end, feed)[0], 0
-        while best >= 1.0 and kicks < _KICKS:
-            moves = self._moves(x)
-            gaps = self._gap(moves, channel, end, feed)
-            if gaps.min(initial=np.inf) < best:
-                x, best = moves[gaps.argmin()], float(gaps.min())
-                continue
-            # Nothing helps by itself: some moves at once, whatever they cost.
-            kicks += 1
-            for _ in range(_KICK):
-                x = self._moves(x)[self.random.integers(len(moves))] if len(moves) else x
-            best = self._gap(x[None], channel, end, feed)[0]
-        return x if best < 1.0 else None
+        # Every other start without: another window may come there, fed by something else.
+        feed = self._feed(channel, end) if start % 2 == 0 else None
+        weights = np.ones(1) if feed is None else np.ones(feed.value.shape)
+        for _ in range(_PATIENCE << start):
+            moves = np.concatenate([x[None], self._moves(x)])
+            gaps, away = self._measured(moves, channel, end, feed)
+            attained = np.flatnonzero(gaps == 0)
+            if len(attained):
+                return moves[attained[0]]
+            if len(moves) == 1:
+                return None
+            costs = gaps if away is None else (away * weights).reshape(len(moves), -1).sum(axis=1)
+            best = self.random.choice(np.flatnonzero(costs == costs.min()))
+            if costs[best] < costs[0]:
+                x = moves[best]
+            elif away is not None:
+                weights = weights + (away[0] > 0)
+            else:
+                x = moves[self.random.integers(1, len(moves))]
+        return None
 
-    def _gap(
+    def _measured(
         self, samples: Integers, channel: int, end: End, feed: _Feed | None
-    ) -> NDArray[np.float64]:
-        """How far each sample leaves the channel from its end, and, below 1, what feeds it."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """How far each sample leaves the channel from its end, and what feeds it."""
         step = max(1, (1 << 20) // max(map(prod, self.network.shapes.values())))
-        gaps = []
+        goal = float(getattr(self.report[self.name].channels, end)[channel])
+        gaps, away = [], []
         for at in range(0, len(samples), step):
-            nodes = self.network.nodes(samples[at : at + step])
-            values = nodes[self.name][:, channel].reshape(len(samples[at : at + step]), -1)
+            part = samples[at : at + step]
+            nodes = self.network.nodes(part)
+            values = nodes[self.name][:, channel].reshape(len(part), -1)
             reached = values.min(axis=1) if end == "low" else values.max(axis=1)
-            goal = float(getattr(self.report[self.name].channels, end)[channel])
-            gap = np.abs(reached.astype(np.float64) - goal)
-            gaps.append(gap if feed is None else gap + feed.distance(nodes))
-        return np.concatenate(gaps)
+            gaps.append(np.abs(reached.astype(np.float64) - goal))
+            if feed is not None:
+                away.append(feed.away(nodes))
+        return np.concatenate(gaps), np.concatenate(away) if away else None
 
     def _moves(self, x: Integers) -> Integers:
         """Every input that differs from `x` in one element: at an end, or one step further."""
@@ -155,10 +171,7 @@ class _Search:
         report, operation = self.report, self.network[self.name]
         sources = [report[s] for s in operation.sources]
         known = [s.attained for s in sources]
-        try:
-            wish = operation.wish(channel, end, report[self.name], sources, known)
-        except NotImplementedError:
-            return None
+        wish = operation.wish(channel, end, report[self.name], sources, known)
         if wish.signs is None:
             return None
         source, moves = sources[wish.source], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from secateur.errors import NetworkError
 from secateur.network import Box, End, Integers, Mask, Network
 from secateur.network.operation import ENDS, Wish
 from secateur.ranges import Width
-from secateur.show.tables import Table
+from secateur.show.tables import Table, Tabular
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class NodeRange(Box):
 
 
 @dataclass(frozen=True, eq=False)
-class RangeReport:
+class RangeReport(Tabular):
     """The proved range of every node of `network`, in the order of the data.
 
     Args:
@@ -163,8 +164,27 @@ class RangeReport:
                 votes += self._votes(source, c, of_end)  # type: ignore[arg-type]
         return votes
 
+    def table(self) -> Table:
+        """One row per channel of every node: its range, its widths in bits, and its exactness."""
+        heading: tuple[str, ...] = ("node", "kind")
+        rows: list[tuple[Any, ...]] = []
+        for node in self:
+            channels = node.channels.table()
+            rows += [
+                (node.name, node.kind, *row, exact)
+                for row, exact in zip(channels.rows, node.exact.tolist(), strict=True)
+            ]
+            heading = ("node", "kind", *channels.heading, "exact")
+        return Table(heading, rows)
+
+    def _repr_html_(self) -> str:
+        return self._summary().html()
+
     def __str__(self) -> str:
         """A table, one row per node: shape, the widest channel's own range, bits, exactness."""
+        return str(self._summary())
+
+    def _summary(self) -> Table:
         heading = ("node", "kind", "shape", "widest channel", "low", "high", "span bits", "exact")
         rows = []
         for node in self:
@@ -183,4 +203,4 @@ class RangeReport:
                     "all" if exact == len(node.exact) else f"{exact} of {len(node.exact)}",
                 )
             )
-        return str(Table(heading, rows))
+        return Table(heading, rows)

@@ -11,7 +11,12 @@ import numpy as np
 
 from secateur.analysis.attaining import inputs_attaining
 from secateur.analysis.reports import NodeRange, RangeReport
-from secateur.errors import AccumulatorOverflowError, NetworkError, ShapeError
+from secateur.errors import (
+    AccumulatorOverflowError,
+    NetworkError,
+    SecateurError,
+    ShapeError,
+)
 from secateur.network import Box, End, Integers, Network, Operation
 from secateur.network.operation import ENDS, per_channel
 from secateur.network.rearranging import Rearrangement
@@ -104,13 +109,20 @@ def _node(
         try:
             ranges = operation.ranges(*sources)
         except AccumulatorOverflowError as error:
-            raise error.at_layer(operation.name) from None
+            raise _placed(error, operation.name) from None
         own = Box(shape, ranges)
         attained = operation.attained(own, sources, [s.attained for s in sources], free).copy()
     else:
         # What is given may be wider than what comes of the sources.
         ranges, attained = known, np.zeros((shape[0], len(ENDS)), np.bool_)
     return NodeRange(shape, ranges, operation.name, operation.kind, attained)
+
+
+def _placed(error: AccumulatorOverflowError, name: str) -> SecateurError:
+    """Return the error with layer and channel; where a value is computed the batch comes first."""
+    if error.channel is None and error.index:  # type: ignore[attr-defined]
+        error.channel = error.index[1]  # type: ignore[attr-defined]
+    return error.at_layer(name)
 
 
 def _given(

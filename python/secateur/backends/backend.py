@@ -109,6 +109,12 @@ class BackendClient(Protocol):
     def keygen(self) -> None:
         """Make the keys, unless there are some."""
 
+    def fresh_keys(self) -> bytes:
+        """Make new keys and return all of them, the secret ones too, in the clear."""
+
+    def restore(self, keys: bytes) -> None:
+        """Use the keys that `fresh_keys` returned once."""
+
     def evaluation_keys(self) -> bytes:
         """Return the serialised evaluation keys."""
 
@@ -158,6 +164,17 @@ class Backend(Protocol):
             lookups: those of every accumulator, in the order of the data.
             output_bits: width of what is decrypted.
             p_error: that one lookup goes wrong.
+        """
+
+    def prepare(
+        self,
+        function: Callable[..., Any],
+        samples: Sequence[tuple[Integers, ...]],
+        options: Mapping[str, Any],
+    ) -> None:
+        """Adjust the rounders of a function to samples of its arguments, if options ask for it.
+
+        How much is rounded off is a choice; ranges and widths are proved for what is chosen.
         """
 
     def trace(

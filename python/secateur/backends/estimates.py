@@ -20,11 +20,13 @@ class Lookups:
         count: how many elements are looked up.
         width: bits of the accumulator.
         dropped: how many of its low bits are dropped before the lookup.
+        approximate: whether they are dropped approximately.
     """
 
     count: int
     width: int
     dropped: int = 0
+    approximate: bool = False
 
 
 def p_error_of(p_error: float | None, global_p_error: float | None, lookups: int) -> float:
@@ -39,4 +41,5 @@ def between(prices: Mapping[int, float], p_error: float) -> float:
     """Return the price at `p_error` from those at some −log2 of it, straight in logarithms."""
     levels = sorted(prices)
     logs = [math.log(prices[level]) for level in levels]
-    return math.exp(float(np.interp(-math.log2(p_error), levels, logs)))
+    level = -math.log2(max(p_error, 2.0**-200))
+    return math.exp(float(np.interp(level, levels, logs)))

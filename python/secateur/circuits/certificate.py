@@ -1,27 +1,31 @@
 """Certificates: the proved range of every operation of a network, tied to it by hash.
 
 A certificate is small, is read without the network, and is checked by computing all of it
-again: `verify` trusts no number in it.
+again: `verify` trusts no number in it, and `secateur.checker` does so without this library.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from secateur.analysis import NodeRange, RangeReport, analyze
-from secateur.errors import FileFormatError, FileVersionError
-from secateur.files import write_whole
-from secateur.network import LARGEST_TABLE, Conv, Linear, Lookup, Network, tabulate
-from secateur.network.storage import digest, fingerprint
+import numpy as np
 
-FORMAT = "secateur-certificate"
-VERSION = 1
+from secateur.analysis import NodeRange, RangeReport, analyze
+from secateur.envelope import Envelope
+from secateur.errors import NetworkError, SecateurError
+from secateur.files import write_whole
+from secateur.network import LARGEST_TABLE, Input, Integers, Lookup, Network, tabulate
+from secateur.network.operation import ENDS, End
+from secateur.network.storage import fingerprint
+
+ENVELOPE = Envelope("certificate", "secateur-certificate", version=2, oldest=2)
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,16 @@ class CertifiedNode:
 
     Args:
         name: the node's name.
-        kind: its operation in lower case.
+        kind: its operation's kind.
         shape: its shape, batch axis left out.
         low, high: the proved range of each channel.
         bits: width of an integer type that holds all channels: unsigned where none is ever
             negative, two's complement where one can be.
-        exact: for each channel, whether some input attains both ends; sound where not.
-        codes: SHA-256 of codes and bias; None where the operation has none.
-        table: SHA-256 of the table's entries over the proved range of what it reads; None
-            where the operation is no lookup, or its range is too wide to list.
+        witnesses: for each channel which of the certificate's witnesses attain its low end and
+            its high end; None where an end is sound but not known to be attained.
+        rounding_bits: how many low bits of its source a lookup drops.
+        harmless: whether its table has the same entry for every value of its source without
+            dropping them; True where none are dropped.
     """
 
     name: str
@@ -47,9 +52,19 @@ class CertifiedNode:
     low: tuple[int, ...]
     high: tuple[int, ...]
     bits: int
-    exact: tuple[bool, ...]
-    codes: str | None
-    table: str | None
+    witnesses: tuple[tuple[int | None, int | None], ...]
+    rounding_bits: int
+    harmless: bool
+
+    @property
+    def exact(self) -> tuple[bool, ...]:
+        """For each channel, whether some input attains both ends of its range."""
+        return tuple(None not in pair for pair in self.witnesses)
+
+
+#: An input that attains an end: where it lies at the ends of the input's ranges a string of
+#: hexadecimal digits, whose bits say for each element whether it is the high one; else integers.
+Witness = str | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -59,24 +74,28 @@ class Certificate:
     Args:
         network: fingerprint of the network, see `secateur.network.storage.fingerprint`.
         nodes: the input, then every operation, in the order of the data.
+        witnesses: the inputs that attain ends, each once.
         secateur: version of the library that made the proof.
     """
 
     network: str
     nodes: tuple[CertifiedNode, ...] = field(repr=False)
+    witnesses: tuple[Witness, ...] = field(repr=False)
     secateur: str
 
     @classmethod
-    def of(cls, network: Network) -> Certificate:
-        """Return the certificate of `network`, its ranges proved now.
+    def of(cls, network: Network | RangeReport) -> Certificate:
+        """Return the certificate of a network, its ranges proved now, or of a report of one.
+
+        A report that inputs were searched for (`analyze(network, attain=True)`) certifies the
+        ends that were found as attained.
 
         Raises:
             AccumulatorOverflowError: an accumulator that 64 bits do not hold.
 
         Example:
             >>> import numpy as np
-            >>> from secateur.network import Input, Network, Output
-            >>> from secateur.network import Linear
+            >>> from secateur.network import Input, Linear, Network, Output
             >>> one, zero = np.ones(1), np.zeros(1)
             >>> def network_of(codes):
             ...     fc = Linear("fc", "input", np.array(codes))
@@ -87,46 +106,54 @@ class Certificate:
             ((-6,), (3,), 4)
             >>> verify(certificate, network_of([[1, -2]])).holds
             True
-            >>> print(verify(certificate, network_of([[1, -3]])).differences[1])
-            layer 'fc', channel 0: low is certified as -6, but is -9
+            >>> print(verify(certificate, network_of([[1, -3]])))
+            the certificate is of another network; 4 of its facts do not hold of this one
         """
-        report = analyze(network)
-        nodes = tuple(_certify(node, report) for node in report)
-        return cls(fingerprint(network), nodes, version("secateur"))
+        report = network if isinstance(network, RangeReport) else analyze(network)
+        witnesses: dict[Witness, int] = {}
+        nodes = tuple(_certify(node, report, witnesses) for node in report)
+        return cls(fingerprint(report.network), nodes, tuple(witnesses), version("secateur"))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the certificate to `path` as JSON; the file appears whole or not at all."""
-        content = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        write_whole(path, json.dumps(content, indent=1).encode())
+        content = ENVELOPE.seal(asdict(self))
+        content["sha256"] = _hash(content)
+        write_whole(path, json.dumps(content).encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Certificate:
         """Return the certificate that `save` wrote to `path`.
 
         Raises:
-            FileFormatError: the file is no certificate, or is truncated.
-            FileVersionError: a later version of this library wrote it.
+            FileFormatError: the file is no certificate, is truncated, or was altered.
+            FileVersionError: another version of this library wrote it.
             OSError: the file cannot be read.
         """
+        content = Path(path).read_bytes()
+        with ENVELOPE.reading(path):
+            found = ENVELOPE.read(content, path)
+            if found.pop("sha256", None) != _hash(found):
+                raise ENVELOPE.refused(path, "does not match its hash: it was altered or damaged")
+            witnesses = tuple(w if isinstance(w, str) else tuple(w) for w in found["witnesses"])
+            nodes = tuple(_read_node(node, len(witnesses)) for node in found["nodes"])
+            return cls(str(found["network"]), nodes, witnesses, str(found["secateur"]))
+
+    def input_of(self, witness: int, given: Input) -> Integers:
+        """Return one of the witnesses as an input, int64 [*given.shape].
+
+        Raises:
+            NetworkError: it is no input of that shape.
+        """
+        box = given.box.full
+        packed = self.witnesses[witness]
         try:
-            content = json.loads(Path(path).read_bytes())
-            if content["format"] != FORMAT:
-                raise ValueError(f"its format is {content['format']!r}")
-            if content["version"] != VERSION:
-                raise FileVersionError(
-                    f"{path} has format version {content['version']}; "
-                    f"secateur {version('secateur')} reads version {VERSION}",
-                    path=str(path),
-                    version=content["version"],
-                    known=VERSION,
-                )
-            nodes = tuple(_read_node(node) for node in content["nodes"])
-            return cls(str(content["network"]), nodes, str(content["secateur"]))
-        except FileVersionError:
-            raise
-        except (ValueError, KeyError, TypeError) as error:
-            problem = f"is truncated or is no certificate: {error}"
-            raise FileFormatError(f"{path} {problem}", path=str(path), problem=problem) from error
+            if isinstance(packed, str):
+                bits = np.unpackbits(np.frombuffer(bytes.fromhex(packed), np.uint8))
+                upper = bits[: box.low.size].reshape(box.shape).astype(np.bool_)
+                return np.where(upper, box.high, box.low)
+            return np.array(packed, dtype=np.int64).reshape(box.shape)
+        except (ValueError, OverflowError) as error:
+            raise NetworkError(f"witness {witness} is no input of shape {box.shape}") from error
 
 
 @dataclass(frozen=True)
@@ -166,7 +193,17 @@ class Verdict:
         """True where every fact of the certificate was found again."""
         return not self.differences
 
+    @property
+    def another_network(self) -> bool:
+        """True where the certificate is not of the network at all."""
+        return any(d.layer is None and d.fact == _FINGERPRINT for d in self.differences)
+
     def __str__(self) -> str:
+        if self.another_network:
+            return (
+                f"the certificate is of another network; {len(self.differences)} of its facts do "
+                "not hold of this one"
+            )
         return "\n".join(map(str, self.differences)) or "the certificate holds"
 
 
@@ -178,18 +215,27 @@ def verify(certificate: Certificate, network: Network) -> Verdict:
     Raises:
         AccumulatorOverflowError: an accumulator of `network` that 64 bits do not hold.
     """
-    return Verdict(tuple(_differences(certificate, Certificate.of(network))))
+    return Verdict(tuple(_differences(certificate, network)))
 
 
-def _certify(node: NodeRange, report: RangeReport) -> CertifiedNode:
+_FINGERPRINT = "the fingerprint"
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _certify(node: NodeRange, report: RangeReport, witnesses: dict[Witness, int]) -> CertifiedNode:
     channels = node.channels
-    codes = table = None
-    if node.name != report.network.input.name:
-        operation = report.network[node.name]
-        if isinstance(operation, Linear | Conv):
-            codes = digest(codes=operation.codes, bias=operation.bias)
-        if isinstance(operation, Lookup):
-            table = _table_digest(operation, report)
+    operations = {o.name: o for o in report.network.operations}
+    operation = operations.get(node.name)
+
+    def witness(channel: int, end: End) -> int | None:
+        if not node.attained[channel, ENDS.index(end)]:
+            return None
+        packed = _packed(report.witness(node.name, channel, end), report.network.input)
+        return witnesses.setdefault(packed, len(witnesses))
+
     return CertifiedNode(
         name=node.name,
         kind=node.kind,
@@ -197,32 +243,53 @@ def _certify(node: NodeRange, report: RangeReport) -> CertifiedNode:
         low=tuple(channels.low.tolist()),
         high=tuple(channels.high.tolist()),
         bits=node.ranges.hull().bits("integer"),
-        exact=tuple(node.exact.tolist()),
-        codes=codes,
-        table=table,
+        witnesses=tuple((witness(c, "low"), witness(c, "high")) for c in range(node.shape[0])),
+        rounding_bits=getattr(operation, "rounding_bits", 0),
+        harmless=not isinstance(operation, Lookup) or _harmless(operation, report),
     )
 
 
-def _table_digest(lookup: Lookup, report: RangeReport) -> str | None:
+def _harmless(lookup: Lookup, report: RangeReport) -> bool:
+    """Return whether a lookup gives the same codes if it drops no bits."""
     channels = report[lookup.source].channels
+    if not lookup.rounding_bits:
+        return True
     if channels.span.max() >= LARGEST_TABLE:
-        return None
-    return digest(entries=tabulate(lookup.rule, channels.low, channels.high))
+        return False
+    rules = lookup.rule, replace(lookup, rounding_bits=0).rule
+    try:
+        rounded, whole = (tabulate(rule, channels.low, channels.high) for rule in rules)
+    except NetworkError:  # without an entry for some value there is nothing to compare
+        return False
+    return bool((rounded == whole).all())
 
 
-def _read_node(value: dict[str, Any]) -> CertifiedNode:
-    """Return the node of a JSON object; raises TypeError or ValueError for any other value."""
+def _packed(x: Integers, given: Input) -> Witness:
+    box = given.box.full
+    upper = x == box.high
+    if (upper | (x == box.low)).all():
+        return np.packbits(upper).tobytes().hex()
+    return tuple(x.ravel().tolist())
+
+
+def _read_node(value: dict[str, Any], witnesses: int) -> CertifiedNode:
+    """Return the node of a JSON object; raises whatever comes of any other value."""
     decoded: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    decoded["witnesses"] = tuple((low, high) for low, high in value["witnesses"])
     node = CertifiedNode(**decoded)
     channels = node.shape[:1] * 3
-    if tuple(map(len, (node.low, node.high, node.exact))) != channels:
+    if tuple(map(len, (node.low, node.high, node.witnesses))) != channels:
         raise ValueError(f"node {node.name!r} has not one range for each of its channels")
+    for at in (at for pair in node.witnesses for at in pair if at is not None):
+        if type(at) is not int or not 0 <= at < witnesses:
+            raise ValueError(f"node {node.name!r} has a witness {at!r}, which there is not")
     return node
 
 
-def _differences(certified: Certificate, found: Certificate) -> Iterator[Difference]:
+def _differences(certified: Certificate, network: Network) -> Iterator[Difference]:
+    found = Certificate.of(network)
     if certified.network != found.network:
-        yield Difference(None, None, "the fingerprint", certified.network, found.network)
+        yield Difference(None, None, _FINGERPRINT, certified.network, found.network)
     names = [node.name for node in certified.nodes]
     expected = [node.name for node in found.nodes]
     if names != expected:
@@ -231,16 +298,42 @@ def _differences(certified: Certificate, found: Certificate) -> Iterator[Differe
     for node in certified.nodes:
         if node.name in truth:
             yield from _node_differences(node, truth[node.name])
+    yield from _witness_differences(certified, network)
 
 
 def _node_differences(certified: CertifiedNode, found: CertifiedNode) -> Iterator[Difference]:
-    for name in (f.name for f in fields(CertifiedNode)):
+    for name in (f.name for f in fields(CertifiedNode) if f.name != "witnesses"):
         said, true = getattr(certified, name), getattr(found, name)
         if said == true:
             continue
-        if name in ("low", "high", "exact") and len(said) == len(true):
+        if name in ("low", "high") and len(said) == len(true):
             for channel, (a, b) in enumerate(zip(said, true, strict=True)):
                 if a != b:
                     yield Difference(certified.name, channel, name, a, b)
         else:
             yield Difference(certified.name, None, name, said, true)
+
+
+def _witness_differences(certified: Certificate, network: Network) -> Iterator[Difference]:
+    """Run every witness and look whether it attains what it is said to."""
+    claims: dict[int, list[tuple[CertifiedNode, int, int]]] = {}
+    for node in certified.nodes:
+        if network.shapes.get(node.name) != node.shape:
+            continue
+        for channel, pair in enumerate(node.witnesses):
+            for end, witness in enumerate(pair):
+                if witness is not None:
+                    claims.setdefault(witness, []).append((node, channel, end))
+    for witness, claimed in claims.items():
+        try:
+            x = certified.input_of(witness, network.input)
+            values = network.nodes(x[None])
+        except SecateurError as error:
+            yield Difference(None, None, f"witness {witness}", "an input", str(error))
+            continue
+        for node, channel, end in claimed:
+            reached = values[node.name][0, channel]
+            attained = int(reached.max() if end else reached.min())
+            said = (node.high if end else node.low)[channel]
+            if attained != said:
+                yield Difference(node.name, channel, f"attained {ENDS[end]}", said, attained)

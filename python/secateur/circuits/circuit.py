@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, NoReturn, get_args
@@ -34,10 +35,10 @@ from secateur.circuits.price import Price, price_of
 from secateur.circuits.proof import declare, prove
 from secateur.circuits.storage import read_part, write_parts
 from secateur.errors import ArgumentError, UnpicklableError
-from secateur.narrowing import narrow, round_by_price
+from secateur.narrowing import LookupPrice, narrow, round_by_price
 from secateur.network import Floats, Integers, Lookup, Network
 from secateur.network.storage import load as load_network, save as save_network
-from secateur.show.progress import track
+from secateur.show.progress import track, waiting
 from secateur.show.tables import Table
 
 Rounding = Literal["exact", "approximate", "none"]
@@ -68,7 +69,7 @@ class Circuit:
     def keygen(self, force: bool = False) -> None:
         """Make the keys, unless there are some; `force` makes new ones."""
         if force or "keygen" not in self.timings:
-            with _timed(self.timings, "keygen"):
+            with _timed(self.timings, "keygen"), waiting("making keys"):
                 self.compiled.keygen(force)
 
     def encrypt(self, x: ArrayLike) -> Any:
@@ -226,22 +227,24 @@ class Circuit:
         results = [infer(sample.astype(np.int64)) for sample in track("inference", list(x))]
         return np.array(results, dtype=np.int64).reshape(len(x), *self.interface.shape)
 
+    def _repr_html_(self) -> str:
+        return f"{self._table().html()}<pre>{escape(self.price.summary)}</pre>"
+
+    def _table(self) -> Table:
+        """One row per operation: the range of its widest channel, and the bits it is given."""
+        rows = []
+        for node in self.report:
+            each = node.channels[node.widest]
+            bits = self.price.bits.get(node.name)
+            rows.append((node.name, node.kind, node.widest, each.low, each.high, bits))
+        return Table(("node", "kind", "widest channel", "low", "high", "bits"), rows)
+
     def __str__(self) -> str:
         """The operations with their proved ranges and widths, then what the circuit costs."""
-        rows = [
-            (
-                node.name,
-                node.kind,
-                node.channels.low.min(),
-                node.channels.high.max(),
-                self.price.bits.get(node.name),
-            )
-            for node in self.report
-        ]
         return "\n".join(
             [
                 f"circuit of {self.backend.name} {self.backend.version}",
-                str(Table(("node", "kind", "low", "high", "bits"), rows)),
+                str(self._table()),
                 self.price.summary,
             ]
         )
@@ -326,8 +329,8 @@ def compile(
             )
             narrowed = round_by_price(
                 narrowed,
-                lambda width, bits: target.estimate([Lookups(1, width, bits)], 0, chance),
-                margin=target.approximate,
+                _lookup_price(target, chance, False),
+                _lookup_price(target, chance, True) if target.approximate else None,
             )
         report = analyze(narrowed)
     lowered = Lowered(report, target)
@@ -355,6 +358,10 @@ def _check_probability(name: str, value: Any) -> None:
             value=value,
             expected="(0, 1)",
         )
+
+
+def _lookup_price(target: Backend, p_error: float, approximate: bool) -> LookupPrice:
+    return lambda width, bits: target.estimate([Lookups(1, width, bits, approximate)], 0, p_error)
 
 
 def _count_lookups(network: Network) -> int:

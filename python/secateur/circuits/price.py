@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from secateur.backends import Backend, BackendCircuit
-from secateur.network import Lookup, Network
+from secateur.backends.estimates import Lookups
+from secateur.network import Lookup, Network, Operation
 from secateur.show.tables import Table
 
 
@@ -23,6 +23,7 @@ class LayerPrice:
         bits: width of its encrypted result; None where it is part of a table.
         elements: how many values go through its table; 0 where it is no lookup.
         rounding_bits: how many low bits of what it looks up the network drops.
+        estimate: about what its lookups add to the complexity, by `Backend.estimate`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class LayerPrice:
     bits: int | None
     elements: int
     rounding_bits: int
+    estimate: float
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,17 @@ class Price:
     def __str__(self) -> str:
         """A table, one row per operation, and the totals."""
         rows = [
-            (p.name, p.kind, p.bits, p.elements or None, p.rounding_bits or None)
+            (
+                p.name,
+                p.kind,
+                p.bits,
+                p.elements or None,
+                p.rounding_bits or None,
+                f"{p.estimate:.1e}" if p.elements else None,
+            )
             for p in self.layers
         ]
-        table = Table(("node", "kind", "bits", "lookups", "bits dropped"), rows)
+        table = Table(("node", "kind", "bits", "lookups", "bits dropped", "about"), rows)
         return f"{table}\n{self.summary}"
 
     @property
@@ -119,22 +128,24 @@ def price_of(
     widths = backend.widths(graph)
     # Not the circuit's own figures of sizes, which count bootstrap keys more than once.
     sizes = backend.read(backend.export(compiled).specs)
-    layers = tuple(
-        LayerPrice(
-            name=operation.name,
-            kind=type(operation).__name__.lower(),
-            bits=widths.get(nodes[operation.name]),
-            elements=int(np.prod(network.shapes[operation.name]))
-            if isinstance(operation, Lookup)
-            else 0,
-            rounding_bits=operation.rounding_bits if isinstance(operation, Lookup) else 0,
-        )
-        for operation in network.operations
-    )
+    p_error = float(compiled.p_error)
+
+    def layer(operation: Operation) -> LayerPrice:
+        bits = widths.get(nodes[operation.name])
+        if not isinstance(operation, Lookup):
+            return LayerPrice(operation.name, operation.kind, bits, 0, 0, 0.0)
+        elements, dropped = math.prod(network.shapes[operation.name]), operation.rounding_bits
+        # What the network's input feeds has no node of its own here.
+        width = widths.get(nodes.get(operation.source), bits or 0)
+        lookups = Lookups(elements, width, dropped, backend.approximate)
+        about = backend.estimate([lookups], 0, p_error)
+        return LayerPrice(operation.name, operation.kind, bits, elements, dropped, about)
+
+    layers = tuple(map(layer, network.operations))
     return Price(
         backend=backend.name,
         complexity=compiled.complexity,
-        p_error=float(compiled.p_error),
+        p_error=p_error,
         global_p_error=float(compiled.global_p_error),
         layers=layers,
         lookups=backend.lookups(graph, compiled),

@@ -195,7 +195,7 @@ def _half_of_rounding(graph: Any, node: Any) -> int:
     if len(readers) != 1 or readers[0].properties.get("name") != "round_bit_pattern":
         return 0
     options = readers[0].properties["kwargs"]
-    approximate = str(options["exactness"]).endswith("APPROXIMATE")
+    approximate = str(options.get("exactness")).endswith("APPROXIMATE")
     return 1 << options["lsbs_to_remove"] - 1 if approximate and _is_modular(graph, node) else 0
 
 

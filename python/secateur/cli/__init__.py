@@ -17,6 +17,7 @@ from secateur.cli.bounds import bounds
 from secateur.cli.networks import compile, prune, verify
 from secateur.cli.output import Group
 from secateur.cli.reading import read
+from secateur.cli.serving import serve
 from secateur.cli.strategies import strategies
 from secateur.cli.sweeps import report, sweep
 
@@ -27,5 +28,5 @@ def main() -> None:
     """Prune networks until the worst case provably fits an encrypted accumulator."""
 
 
-for command in (read, strategies, bounds, prune, compile, verify, sweep, report):
+for command in (read, strategies, bounds, prune, compile, verify, serve, sweep, report):
     main.add_command(command)

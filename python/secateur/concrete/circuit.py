@@ -89,7 +89,10 @@ class FunctionCircuit:
 
 def _check(name: str, argument: Any, ranges: Ranges) -> Any:
     values = np.asarray(argument)
-    if values.dtype.kind not in "iub":
+    numbers = values.dtype.kind in "iub" or (
+        values.dtype == object and all(isinstance(v, int | np.integer) for v in values.flat)
+    )
+    if not numbers:
         raise DtypeError(
             f"argument {name!r} has dtype {values.dtype}, expected integers",
             argument=name,

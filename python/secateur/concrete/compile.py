@@ -11,6 +11,7 @@ from secateur.backends import Backend, Tracing, backend_named
 from secateur.circuits.affine import Forms
 from secateur.circuits.checks import at_line, check_widths
 from secateur.circuits.proof import declare, prove, truth_values
+from secateur.circuits.single import Single
 from secateur.concrete.circuit import FunctionCircuit
 from secateur.concrete.parameters import Interval, Parameters, read_parameters
 from secateur.concrete.repairs import repair
@@ -67,9 +68,19 @@ def compile(
     """
     target = backend_named(backend)
     parameters = read_parameters(function, inputs or {}, shapes or {}, clear)
+    settings = {"configuration": configuration, "artifacts": artifacts}
+    given = {name: value for name, value in settings.items() if value is not None}
+    given.update(options)
+    target.prepare(parameters.function, parameters.samples(), given)
     tracing = _trace(target, parameters)
     truths = truth_values(tracing.graph, parameters.sample)
-    proof = prove(tracing.graph, parameters.ranges, tighten=Forms().tighten, truths=truths)
+    forms, single = Forms(), Single()
+    proof = prove(
+        tracing.graph,
+        parameters.ranges,
+        tighten=lambda step, ranges: forms.tighten(step, single.tighten(step, ranges)),
+        truths=truths,
+    )
     outputs = tuple(proof[node] for _, node in sorted(tracing.graph.output_nodes.items()))
     if len(outputs) > 1 and target.name == "concrete-numpy":
         raise UnprovableError(
@@ -80,9 +91,7 @@ def compile(
         )
     declared = declare(tracing.graph, repair(tracing.graph, proof, truths, target))
     check_widths(declared, at_line)
-    settings = {"configuration": configuration, "artifacts": artifacts}
-    given = {name: value for name, value in settings.items() if value is not None}
-    compiled = target.compile(tracing, declared, {**given, **options})
+    compiled = target.compile(tracing, declared, given)
     return FunctionCircuit(
         compiled, target, parameters.ranges, outputs if len(outputs) > 1 else outputs[0]
     )

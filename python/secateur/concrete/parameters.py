@@ -36,6 +36,19 @@ class Parameters:
         """Some valid argument for every parameter; functions may write into it."""
         return {name: ranges.low.copy() for name, ranges in self.ranges.items()}
 
+    def samples(self, count: int = 30) -> list[tuple[Integers, ...]]:
+        """Both ends of all ranges, and some valid arguments at random, the same every time."""
+        random = np.random.default_rng(0)
+        ends = [tuple(r.low.copy() for r in self.ranges.values())]
+        ends.append(tuple(r.high.copy() for r in self.ranges.values()))
+        return ends + [
+            tuple(
+                np.asarray(random.integers(r.low, r.high, endpoint=True), dtype=np.int64)
+                for r in self.ranges.values()
+            )
+            for _ in range(count)
+        ]
+
 
 def read_parameters(
     function: Callable[..., Any],
@@ -53,7 +66,7 @@ def read_parameters(
         ArgumentError: a range that is none, or `clear` names no parameter.
     """
     function = getattr(function, "function", function)
-    declared = inspect.signature(function).parameters
+    declared = _signature(function).parameters
     annotated = {n: a for n, p in declared.items() if (a := _annotation(p)) is not None}
     ranged = [name for name in declared if name in inputs or name in annotated]
     open_ones = [
@@ -83,6 +96,13 @@ def read_parameters(
     return Parameters(_of_parameters(function, declared, ranged), ranges, frozenset(clear))
 
 
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function, eval_str=True)
+    except Exception:  # annotations may name anything
+        return inspect.signature(function)
+
+
 def _of_parameters(
     function: Callable[..., Any], declared: Mapping[str, inspect.Parameter], names: list[str]
 ) -> Callable[..., Any]:
@@ -102,6 +122,7 @@ def _of_parameters(
 
     of_parameters.__name__ = getattr(function, "__name__", "function")
     of_parameters.__signature__ = signature  # type: ignore[attr-defined]
+    of_parameters.__wrapped__ = function  # type: ignore[attr-defined]  # whose source is shown
     return of_parameters
 
 

@@ -9,6 +9,8 @@ whole boxes of inputs (tests/concrete/test_repairs.py shows the failures):
   wrong in concrete-numpy;
 - what an encrypted shift gives is declared as wide as what it shifts: both backends shift in
   the width of the result, and lose the upper bits of a wider operand;
+- what rounding gives is declared as wide as what it rounds: concrete-python takes any other
+  width for an overflow, a narrower one as well;
 - where one factor of an encrypted product may be negative, both are declared signed:
   concrete-python adds and subtracts them in the width of the wider one;
 - what a backend cannot compute in too few bits is declared to have enough.
@@ -51,7 +53,7 @@ def repair(
                 _move_above_zero(graph, node, proved)
             if name in _PRODUCTS:
                 _sign_alike(preds, proved)
-            if name == "right_shift":
+            if name in {"right_shift", "round_bit_pattern"}:
                 proved[node] = proved[node].union(proved[preds[0]])
             if least := backend.least_bits(name):
                 proved[node] = proved[node].union((1 << least) - 1)

@@ -7,7 +7,8 @@
     client.decrypt(message)   ◀──────────────
 
 Each part is complete without the others and says which circuit it belongs to. What passes
-between the processes is bytes, which say the same.
+between the processes is bytes, which say the same. `secateur serve circuit` and
+`client.connect(url).predict(X)` carry them over HTTP: docs/deployment.md.
 """
 
 from secateur.deployment.client import Client as Client

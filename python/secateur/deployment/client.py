@@ -6,40 +6,66 @@ import math
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
 from secateur.backends import BackendClient, Specs, backend_named
 from secateur.circuits.interface import Interface
 from secateur.circuits.storage import read_part
-from secateur.deployment.messages import Message, check_keys, sha256
+from secateur.deployment.messages import Message, check_keys, reading, sha256
+from secateur.deployment.vault import read_keys, write_keys
+from secateur.errors import ArgumentError
 from secateur.network import Floats, Integers
+from secateur.show.progress import waiting
+
+if TYPE_CHECKING:
+    from secateur.deployment.connection import Connection
 
 
 @dataclass(frozen=True, eq=False)
 class Client:
     """A circuit as a client has it.
 
-    The keys are made when they are first needed, live as long as the client does, and are
-    never written anywhere. Another client of the same part has other keys.
+    The keys are made when they are first needed and live as long as the client does. They are
+    written nowhere, unless a file and a passphrase are given to `load`. Another client of the
+    same part has other keys.
 
     Args:
         circuit: which circuit it is.
         interface: what the network takes, and how its accumulators are read.
+        specs: sizes of keys and ciphertexts.
         backend: the backend's side of it.
     """
 
     circuit: str
     interface: Interface
+    specs: Specs
     backend: BackendClient = field(repr=False)
 
     @classmethod
-    def load(cls, directory: str | os.PathLike[str]) -> Client:
-        """Return the client of the part saved in `directory`, still without keys.
+    def load(
+        cls,
+        directory: str | os.PathLike[str],
+        keys: str | os.PathLike[str] | None = None,
+        passphrase: str | None = None,
+    ) -> Client:
+        """Return the client of the part saved in `directory`.
+
+        Args:
+            directory: the client part of a saved circuit.
+            keys: the file of its keys, encrypted; made now where there is none. Without it
+                the client has no keys yet, and they end with it.
+            passphrase: what opens that file.
 
         Raises:
             FileFormatError: there is no client part, or a file of it was altered.
             FileVersionError: the part was saved by another version.
+            ArgumentError: a file of keys without a passphrase, or the other way round.
+            PassphraseError: the passphrase is another, or the file of keys was altered.
+            MismatchError: the keys are another circuit's.
+            MissingExtraError: cryptography is not installed.
         """
         part = read_part(directory, "client")
         part.json("specs.json")  # no JSON at all would be too much for some backends
@@ -51,20 +77,59 @@ class Client:
             specs = compiler.read(part["specs.json"])
         with part.reading("interface.json"):
             _check_shapes(interface, specs)
-        return cls(part.circuit, interface, backend)
+        if (keys is None) != (not passphrase):
+            raise ArgumentError(
+                "a file of keys needs a passphrase, and a passphrase a file",
+                argument="passphrase" if keys else "keys",
+                expected="both or neither",
+            )
+        if keys is not None and passphrase:
+            path = Path(keys)
+            if path.exists():
+                backend.restore(read_keys(path, part.circuit, passphrase))
+            else:
+                write_keys(path, backend.fresh_keys(), part.circuit, passphrase)
+        return cls(part.circuit, interface, specs, backend)
+
+    def connect(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout_s: float = 60,
+        verify: str | bool = True,
+    ) -> Connection:
+        """Return a connection to the server of `secateur serve` at `url`.
+
+        Args:
+            url: of the server, "https://…".
+            token: what the server knows this client by.
+            timeout_s: of one request.
+            verify: a file of certificates to trust in place of the system's.
+
+        Raises:
+            MissingExtraError: httpx is not installed.
+            MismatchError: the server has another circuit.
+            ServiceError: nobody answers there, or not as a server of ours.
+        """
+        from secateur.deployment.connection import Connection
+
+        return Connection.open(self, url, token, timeout_s, verify)
 
     def keygen(self) -> None:
         """Make the keys now, unless there are some."""
-        self.backend.keygen()
+        with waiting("making keys"):
+            self.backend.keygen()
 
     @cached_property
-    def _key_id(self) -> str:
+    def key_id(self) -> str:
+        """The name of the keys: the hash of the evaluation keys."""
         return sha256(self.backend.evaluation_keys())
 
     def evaluation_keys(self) -> bytes:
         """Return the message that gives a server the keys to compute with."""
         return Message(
-            "evaluation keys", self.circuit, self._key_id, self.backend.evaluation_keys()
+            "evaluation keys", self.circuit, self.key_id, self.backend.evaluation_keys()
         ).seal()
 
     def encrypt(self, x: ArrayLike) -> bytes:
@@ -74,7 +139,7 @@ class Client:
             ShapeError, DtypeError, InputRangeError: `x` is not what the proof was made for.
         """
         payload = self.backend.encrypt(self.interface.sample(x))
-        return Message("input", self.circuit, self._key_id, payload).seal()
+        return Message("input", self.circuit, self.key_id, payload).seal()
 
     def decrypt(self, message: bytes) -> Integers:
         """Return the network's integers, int64 [*output shape], of what `Server.run` gave.
@@ -84,9 +149,10 @@ class Client:
             MismatchError: the result is another circuit's.
             ForeignKeysError: the result was computed with another client's keys.
         """
-        opened = Message.open(message, "result", self.circuit)
-        check_keys(self._key_id, opened)
-        return self.interface.integers(self.backend.decrypt(opened.payload))
+        opened = Message.open(message, "result", self.circuit, self.specs.output_bytes)
+        check_keys(self.key_id, opened)
+        with reading("result"):
+            return self.interface.integers(self.backend.decrypt(opened.payload))
 
     def quantize(self, x: ArrayLike) -> Integers:
         """Return the codes of one float sample [*input.shape], clipped to the range."""

@@ -3,13 +3,16 @@
 The line holds the kind of the message, the circuit and the keys that it belongs to, and the
 hash of the bytes. It guards against mistakes and damage before a backend is given bytes that
 it would crash on or decrypt to nonsense. It is no signature: whoever may write to the wire
-can write a true line.
+can write a true line. Keys are called by the hash of their own bytes, so that no other keys
+can take their name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -17,6 +20,12 @@ from secateur.errors import ForeignKeysError, MessageError, MismatchError
 
 Kind = Literal["evaluation keys", "input", "result"]
 VERSION = 1
+
+#: No line of ours is longer.
+LONGEST_LINE = 1024
+
+#: What a backend writes around the numbers of keys and ciphertexts is shorter than this.
+LONGEST_HEADER = 4096
 
 
 @dataclass(frozen=True)
@@ -41,24 +50,33 @@ class Message:
         return json.dumps(line).encode() + b"\n" + self.payload
 
     @classmethod
-    def open(cls, sealed: bytes, kind: Kind, circuit: str) -> Message:
+    def open(cls, sealed: bytes, kind: Kind, circuit: str, size: int) -> Message:
         """Return the message in `sealed`, which has to be a `kind` for `circuit`.
 
+        Args:
+            sealed: what `seal` returned.
+            kind: what it has to be.
+            circuit: what it has to belong to.
+            size: bytes of the payload, as the circuit's specs say, headers left out.
+
         Raises:
-            MessageError: it is truncated, altered, or of another kind or version.
+            MessageError: it is truncated, altered, of another kind, version or length.
             MismatchError: it belongs to another circuit.
+            ForeignKeysError: evaluation keys under the name of others.
         """
         line, _, payload = sealed.partition(b"\n")
         try:
+            if len(line) > LONGEST_LINE:
+                raise ValueError
             says = json.loads(line)
             found, whose, keys = (str(says[name]) for name in ("kind", "circuit", "keys"))
             whole = says["version"] == VERSION and says["payload"] == sha256(payload)
-        except (ValueError, KeyError, TypeError):
-            raise _refused(kind, "it is none of ours, or its beginning is missing") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise refused(kind, "it is none of ours, or its beginning is missing") from None
         if not whole:
-            raise _refused(kind, "it was truncated, altered, or written by another version")
+            raise refused(kind, "it was truncated, altered, or written by another version")
         if found != kind:
-            raise _refused(kind, f"it is a message of kind {found!r}")
+            raise refused(kind, f"it is a message of kind {found!r}")
         if whose != circuit:
             raise MismatchError(
                 f"the {kind} belongs to circuit {whose[:12]}…, this is {circuit[:12]}…; "
@@ -67,7 +85,12 @@ class Message:
                 expected=circuit,
                 found=whose,
             )
-        return cls(kind, whose, keys, payload)
+        if not size <= len(payload) < size + LONGEST_HEADER:
+            raise refused(kind, f"it has {len(payload)} bytes, the circuit's specs say {size}")
+        message = cls(kind, whose, keys, payload)
+        if kind == "evaluation keys":
+            check_keys(sha256(payload), message)
+        return message
 
 
 def sha256(content: bytes) -> str:
@@ -86,5 +109,19 @@ def check_keys(expected: str, message: Message) -> None:
         )
 
 
-def _refused(kind: Kind, problem: str) -> MessageError:
+@contextmanager
+def reading(kind: Kind) -> Iterator[None]:
+    """Refuse the message where a backend stumbles over its payload inside, however it does.
+
+    Raises:
+        MessageError: in place of what the backend raised, which is its cause.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise refused(kind, f"the backend makes nothing of it: {error}") from error
+
+
+def refused(kind: str, problem: str) -> MessageError:
+    """Return the error for a message that cannot be read."""
     return MessageError(f"cannot read the {kind}: {problem}", kind=kind, problem=problem)

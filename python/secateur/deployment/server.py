@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from secateur.backends import BackendServer, Exported, backend_named
+from secateur.backends import BackendServer, Exported, Specs, backend_named
 from secateur.circuits.storage import read_part
-from secateur.deployment.messages import Message, check_keys, sha256
+from secateur.deployment.messages import Message, check_keys, reading, sha256
 from secateur.errors import MismatchError
 
 
@@ -25,12 +25,17 @@ class EvaluationKeys:
 class Server:
     """A circuit as a server has it.
 
+    A backend may end the whole process when it is given bytes that another made to hurt it;
+    `secateur serve` runs it in processes that may end.
+
     Args:
         circuit: which circuit it is.
+        specs: sizes of keys and ciphertexts.
         backend: the backend's side of it.
     """
 
     circuit: str
+    specs: Specs
     backend: BackendServer = field(repr=False)
 
     @classmethod
@@ -44,9 +49,12 @@ class Server:
         """
         part = read_part(directory, "server")
         specs, options = part.json("specs.json"), part.json("options.json")
+        compiler = backend_named(part.backend)
+        with part.reading("specs.json"):
+            says = compiler.read(part["specs.json"])
         with part.reading("circuit.mlir"):
             exported = Exported(part["circuit.mlir"].decode(), options, part["specs.json"])
-            backend = backend_named(part.backend).server(exported)
+            backend = compiler.server(exported)
         if json.loads(backend.specs) != specs:
             raise MismatchError(
                 f"{directory}: the program compiles to other parameters here than where it was "
@@ -55,7 +63,7 @@ class Server:
                 expected=sha256(part["specs.json"]),
                 found=sha256(backend.specs),
             )
-        return cls(part.circuit, backend)
+        return cls(part.circuit, says, backend)
 
     def keys(self, message: bytes) -> EvaluationKeys:
         """Return the evaluation keys in what `Client.evaluation_keys` gave.
@@ -63,9 +71,12 @@ class Server:
         Raises:
             MessageError: the message is damaged, or holds no evaluation keys.
             MismatchError: the keys were made for another circuit.
+            ForeignKeysError: the keys bear the name of others.
         """
-        opened = Message.open(message, "evaluation keys", self.circuit)
-        return EvaluationKeys(opened.keys, self.backend.keys(opened.payload))
+        size = self.specs.evaluation_key_bytes
+        opened = Message.open(message, "evaluation keys", self.circuit, size)
+        with reading("evaluation keys"):
+            return EvaluationKeys(opened.keys, self.backend.keys(opened.payload))
 
     def run(self, message: bytes, keys: EvaluationKeys) -> bytes:
         """Return the encrypted result for what `Client.encrypt` gave.
@@ -75,7 +86,8 @@ class Server:
             MismatchError: the input was encrypted for another circuit.
             ForeignKeysError: `keys` are not those of the client that encrypted it.
         """
-        opened = Message.open(message, "input", self.circuit)
+        opened = Message.open(message, "input", self.circuit, self.specs.input_bytes)
         check_keys(keys.id, opened)
-        result = self.backend.run(opened.payload, keys.keys)
+        with reading("input"):
+            result = self.backend.run(opened.payload, keys.keys)
         return Message("result", self.circuit, keys.id, result).seal()

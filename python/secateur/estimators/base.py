@@ -21,8 +21,7 @@ from secateur.circuits.circuit import Circuit, compile as compile_network
 from secateur.errors import ArgumentError
 from secateur.estimators.recipe import Learned, Lesson, Recipe, learn
 from secateur.estimators.scaling import Scaled, Scaling
-from secateur.network import Network
-from secateur.network.tables import Floats
+from secateur.network import Floats, Network
 from secateur.pruning.structured import Structured
 from secateur.training import Loss
 

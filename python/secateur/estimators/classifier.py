@@ -17,7 +17,7 @@ from torch import nn
 
 from secateur.errors import ArgumentError
 from secateur.estimators.base import Estimator, Fhe, weighted
-from secateur.network.tables import Floats
+from secateur.network import Floats
 from secateur.pruning.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class SecateurClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         accumulator_bits: width that every accumulator fits; or one for each layer in order, or
             layer name → width; None sets no limit.
         weight_bits, activation_bits: widths of weights and of what layers read.
-        input_bits: of what the first layer reads; where None, as wide as leaves room in
-            `accumulator_bits` for 16 features, or all that there are.
+        input_bits: width of what the first layer reads; more for few features, less for many.
         strategy: a strategy as `secateur.prune` takes it (name, value, pair of name and options,
             or chain). `accumulator` goes with `accumulator_bits`, and follows any other.
         schedule: when masks are selected; see `secateur.Pruner`.
@@ -78,7 +77,7 @@ class SecateurClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         accumulator_bits: int | Sequence[int] | Mapping[str, int] | None = 6,
         weight_bits: int = 3,
         activation_bits: int = 2,
-        input_bits: int | None = None,
+        input_bits: int = 3,
         strategy: Any = "accumulator",
         schedule: Schedule | None = None,
         max_epochs: int = 90,

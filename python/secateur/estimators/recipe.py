@@ -33,8 +33,6 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
-#: Where the widest input codes come from that leave room for some features.
-_WIDEST_INPUT, _FEATURES = 6, 16
 #: Epochs without a better one before a stage ends early.
 _PATIENCE = 10
 
@@ -49,7 +47,7 @@ class Recipe:
     accumulator_bits: int | Sequence[int] | Mapping[str, int] | None
     weight_bits: int
     activation_bits: int
-    input_bits: int | None
+    input_bits: int
     strategy: Any
     schedule: Schedule | None
     max_epochs: int
@@ -132,7 +130,7 @@ def learn(recipe: Recipe, lesson: Lesson) -> Learned:
             recipe.weight_bits,
             recipe.activation_bits,
             lesson.samples,
-            input_bits=_input_bits(recipe, lesson.samples.shape[1]),
+            input_bits=recipe.input_bits,
         ).train()
         chain = _chain(recipe, model)
         pruner = Pruner(model, chain, schedule=recipe.schedule, seed=lesson.seed) if chain else None
@@ -238,22 +236,6 @@ def _perceptron(recipe: Recipe, features: int, outputs: int) -> nn.Module:
         ]
         features = int(width)
     return nn.Sequential(OrderedDict([*layers, ("output", nn.Linear(features, outputs))]))
-
-
-def _input_bits(recipe: Recipe, features: int) -> int:
-    """Return the width of the input's codes: as much as leaves every neuron enough features."""
-    if recipe.input_bits is not None:
-        return recipe.input_bits
-    bits = recipe.accumulator_bits
-    if isinstance(bits, Mapping):
-        bits = min(bits.values(), default=None)
-    elif isinstance(bits, Sequence):
-        bits = min(bits, default=None)
-    if not isinstance(bits, int) or bits < 1:
-        return _WIDEST_INPUT  # no limit, or one that the strategy refuses
-    # So wide that codes of 1 for these many features still fit.
-    room = (2**bits - 1) // min(features, _FEATURES)
-    return min(max(1, (room + 1).bit_length() - 1), _WIDEST_INPUT)
 
 
 def _chain(recipe: Recipe, model: nn.Module) -> list[Any]:

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d
 from torch import nn
 
 from secateur.estimators.base import Estimator, Fhe, weighted
-from secateur.network.tables import Floats
+from secateur.network import Floats
 from secateur.pruning.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class SecateurRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         accumulator_bits: int | Sequence[int] | Mapping[str, int] | None = 7,
         weight_bits: int = 3,
         activation_bits: int = 3,
-        input_bits: int | None = None,
+        input_bits: int = 4,
         strategy: Any = "accumulator",
         schedule: Schedule | None = None,
         max_epochs: int = 90,

@@ -9,6 +9,7 @@ from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
 from secateur.narrowing.report import Narrowing, Saving, Size, explain, narrow
 from secateur.narrowing.rounding import (
+    LookupPrice,
     Rounding,
     harmless_roundings,
     round_by_price,
@@ -16,6 +17,7 @@ from secateur.narrowing.rounding import (
 )
 
 __all__ = [
+    "LookupPrice",
     "Narrowing",
     "Rounding",
     "Saving",

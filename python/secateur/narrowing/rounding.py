@@ -112,27 +112,29 @@ def round_harmlessly(network: Network, bits: Mapping[str, int]) -> Network:
     return network
 
 
-def round_by_price(network: Network, price: LookupPrice, *, margin: bool = False) -> Network:
-    """Return `network` with every lookup rounded where that is harmless and costs less.
+def round_by_price(
+    network: Network, price: LookupPrice, about: LookupPrice | None = None
+) -> Network:
+    """Return `network` with every lookup rounded where that is harmless and costs least.
 
     Args:
         network: narrowed; its accumulators are as wide as they have to be.
         price: of one lookup; see `LookupPrice`.
-        margin: keep half a block free below the least and above the greatest value, for those
-            that go astray where bits are dropped approximately.
+        about: the same where bits may be dropped approximately. Half a block is then kept free
+            below the least and above the greatest value, for those that go astray.
     """
     report = analyze(network)
-    choices: dict[str, list[Rounding]] = {}
+    choices: dict[str, list[tuple[float, Rounding]]] = {}
     for rounding in harmless_roundings(network):
-        if margin:
-            rounding = _with_margin(rounding, report[rounding.source].channels)
-        choices.setdefault(rounding.source, []).append(rounding)
-    for source, roundings in choices.items():
+        priced = choices.setdefault(rounding.source, [])
+        priced.append((price(rounding.width, rounding.bits), rounding))
+        if about is not None:
+            apart = _with_margin(rounding, report[rounding.source].channels)
+            priced.append((about(apart.width, apart.bits), apart))
+    for source, priced in choices.items():
         plain = price(report[source].ranges.hull().bits("integer"), 0)
-        for rounding in sorted(roundings, key=lambda r: price(r.width, r.bits)):
-            if price(rounding.width, rounding.bits) >= plain:
-                break
-            rounded = _rounded(network, rounding)
+        for cost, rounding in sorted(priced, key=lambda pair: pair[0]):
+            rounded = _rounded(network, rounding) if cost < plain else None
             if rounded is not None:
                 network = rounded
                 break

@@ -22,6 +22,8 @@ from secateur.network.sums import Add as Add
 from secateur.network.tables import (
     Activation as Activation,
     Affine as Affine,
+    Bend as Bend,
+    Count as Count,
     ExplicitTable as ExplicitTable,
     FunctionTable as FunctionTable,
     Quantize as Quantize,
@@ -29,3 +31,4 @@ from secateur.network.tables import (
     Table as Table,
     tabulate as tabulate,
 )
+from secateur.network.taking import Place as Place, Take as Take

@@ -79,6 +79,7 @@ ACTIVATIONS: Mapping[str, Callable[..., Floats]] = {
     "silu": lambda x: x * _scalar(_sigmoid)(x),
     "softplus": lambda x: _scalar(_softplus)(x),
     "softsign": lambda x: x / (1.0 + np.abs(x)),
+    "square": lambda x: x * x,
     "tanh": lambda x: _scalar(math.tanh)(x),
 }
 

@@ -208,8 +208,9 @@ class Output(Frozen):
         Raises:
             AccumulatorOverflowError: an integer that int64 does not hold.
         """
-        scaled = exact.multiply(v, along_channels(self.factor, v))
-        return exact.add(scaled, along_channels(self.offset, v))
+        factor, offset = along_channels(self.factor, v), along_channels(self.offset, v)
+        reach = max(1, exact.magnitude(v)) * exact.magnitude(factor) + exact.magnitude(offset)
+        return exact.compute(lambda v, f, o: v * f + o, reach, v, factor, offset)
 
     def dequantize(self, integers: Integers) -> Floats:
         """Return the floats that `integers` [batch, channels, ...] stand for."""

@@ -8,6 +8,7 @@ from secateur.network.operation import Operation
 from secateur.network.pools import MaxPool, SumPool
 from secateur.network.rearranging import Concat, Reshape, Transpose
 from secateur.network.sums import Add
+from secateur.network.taking import Place, Take
 
 OPERATIONS: tuple[type[Operation], ...] = (
     Linear,
@@ -19,4 +20,6 @@ OPERATIONS: tuple[type[Operation], ...] = (
     Reshape,
     Transpose,
     Concat,
+    Take,
+    Place,
 )

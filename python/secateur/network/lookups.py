@@ -102,11 +102,16 @@ class Lookup(SingleSource):
         """Return the codes of `v` [batch, channels, ...], one by one."""
         if self.rounding_bits:
             v = v >> self.rounding_bits << self.rounding_bits
-        if self.factor is not None:
-            v = exact.multiply(v, along_channels(self.factor, v))
-        if self.offset is not None:
-            v = exact.add(v, along_channels(self.offset, v))
+        if self.factor is not None or self.offset is not None:
+            v = self._scaled(v)
         return self.table(v)
+
+    def _scaled(self, v: Integers) -> Integers:
+        """Return factor · v + offset, whose product may leave int64 and come back."""
+        factor = along_channels(np.ones(1, np.int64) if self.factor is None else self.factor, v)
+        offset = along_channels(np.zeros(1, np.int64) if self.offset is None else self.offset, v)
+        reach = max(1, exact.magnitude(v)) * exact.magnitude(factor) + exact.magnitude(offset)
+        return exact.compute(lambda v, f, o: v * f + o, reach, v, factor, offset)
 
     def ranges(self, *sources: Box) -> Ranges:
         """Return the range of the table over each range of its source, element by element."""

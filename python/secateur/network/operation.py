@@ -130,6 +130,7 @@ class Operation(Frozen, ABC):
         """
         return np.zeros((own.shape[0], 2), np.bool_)
 
+    @abstractmethod
     def wish(
         self, channel: int, end: End, own: Box, sources: Sequence[Box], known: Sequence[Mask]
     ) -> Wish:
@@ -138,7 +139,6 @@ class Operation(Frozen, ABC):
         Where `attained` says that the end is attained, a wish that is granted attains it. The
         arguments are those of `attained`.
         """
-        raise NotImplementedError
 
     def reading(self, shape: Shape, sources: Sequence[Change]) -> tuple[Operation, Change | None]:
         """Return the operation for changed sources, and how its own value changes, if it does.

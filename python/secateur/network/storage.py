@@ -39,6 +39,8 @@ _KINDS: Mapping[str, type] = {
     "explicit-table": tables.ExplicitTable,
     "affine": tables.Affine,
     "activation": tables.Activation,
+    "bend": tables.Bend,
+    "count": tables.Count,
     "quantize": tables.Quantize,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
@@ -144,7 +146,8 @@ def _hash(value: Any, tensors: Tensors) -> str:
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        digest.update(_canonical([name, little.dtype.str, list(array.shape)]).encode())
+        shape = list(tensors[name].shape)  # of a single number, which has no axis here, too
+        digest.update(_canonical([name, little.dtype.str, shape]).encode())
         if little.size:
             digest.update(little.data.cast("B"))
     return digest.hexdigest()

@@ -13,7 +13,7 @@ from secateur import exact
 from secateur.network import arrays
 from secateur.network.arrays import Integers, Mask, along_channels, column, picked
 from secateur.network.change import Change, with_offset
-from secateur.network.operation import Box, Operation, Shape, refuse
+from secateur.network.operation import Box, End, Operation, Shape, Wish, refuse
 from secateur.ranges import Ranges
 
 
@@ -70,6 +70,13 @@ class Add(Operation):
         if self.bias is not None:
             terms.append(Ranges.point(column(self.bias, len(sources[0].shape))))
         return Ranges.total(terms)
+
+    def wish(
+        self, channel: int, end: End, own: Box, sources: Sequence[Box], known: Sequence[Mask]
+    ) -> Wish:
+        """Wish for the same end of the source whose channel spans most."""
+        spans = [int(s.channels.span[channel]) for s in sources]
+        return Wish(spans.index(max(spans)), channel=channel, end=end)
 
     def reading(self, shape: Shape, sources: Sequence[Change]) -> tuple[Operation, Change | None]:
         offsets = [s.channel_offsets for s in sources]

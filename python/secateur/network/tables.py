@@ -114,6 +114,83 @@ class Activation(Frozen):
         return self
 
 
+@dataclass(frozen=True, eq=False)
+class Bend(Frozen):
+    """x where x ≥ 0, else x · slope, per channel: a PReLU.
+
+    Args:
+        slope: float64 [channels] or [1], finite.
+
+    Raises:
+        NotFiniteError, DtypeError, NetworkError: numbers that are none of these.
+    """
+
+    slope: Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slope", _per_channel("bend", "slope", self.slope))
+
+    def __call__(self, x: Floats) -> Floats:
+        return np.where(x >= 0, x, x * along_channels(self.slope, x))
+
+    @property
+    def channels(self) -> int:
+        """How many channels it tells apart; 1 for all alike."""
+        return len(self.slope)
+
+    @property
+    def nondecreasing(self) -> bool:
+        """Whether it is known that a greater x never gives less."""
+        return bool((self.slope >= 0).all())
+
+    def restricted(self, kept: Mask) -> Bend:
+        """Return the step for the kept channels."""
+        return Bend(picked(self.slope, kept))
+
+
+@dataclass(frozen=True, eq=False)
+class Count(Frozen):
+    """The number of thresholds that x reaches, per channel: QONNX's MultiThreshold.
+
+    Args:
+        thresholds: float64 [channels, thresholds] or [1, thresholds], finite.
+
+    Raises:
+        NotFiniteError, DtypeError, NetworkError: numbers that are none of these.
+    """
+
+    thresholds: Floats
+
+    def __post_init__(self) -> None:
+        checked = arrays.floats("count", "thresholds", self.thresholds)
+        if checked.ndim != 2 or not len(checked):
+            raise NetworkError(
+                f"thresholds have shape {checked.shape}, expected [channels, thresholds]"
+            )
+        object.__setattr__(self, "thresholds", checked)
+
+    def __call__(self, x: Floats) -> Floats:
+        # Counted in order of the thresholds, so that no array of all comparisons is made.
+        counted = np.zeros(x.shape)
+        for column_of in self.thresholds.T:
+            counted += x >= along_channels(column_of, x)
+        return counted
+
+    @property
+    def channels(self) -> int:
+        """How many channels it tells apart; 1 for all alike."""
+        return len(self.thresholds)
+
+    @property
+    def nondecreasing(self) -> bool:
+        """Always: a greater x reaches no fewer."""
+        return True
+
+    def restricted(self, kept: Mask) -> Count:
+        """Return the step for the kept channels."""
+        return Count(picked(self.thresholds, kept))
+
+
 def _away(x: Floats) -> Floats:
     return np.copysign(np.ceil(np.abs(x)), x)
 
@@ -200,6 +277,11 @@ class Quantize(Frozen):
         return self.codes(x) * self.scale
 
     @property
+    def codomain(self) -> Range:
+        """The range of its codes."""
+        return Range(self.low, self.high)
+
+    @property
     def channels(self) -> int:
         """1: it is the same for every channel."""
         return 1
@@ -214,7 +296,7 @@ class Quantize(Frozen):
         return self
 
 
-Step = Affine | Activation | Quantize
+Step = Affine | Activation | Bend | Count | Quantize
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +314,7 @@ class FunctionTable(Frozen):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
-        wrong = [s for s in self.steps if not isinstance(s, Affine | Activation | Quantize)]
+        wrong = [s for s in self.steps if not isinstance(s, Step)]
         if wrong or not isinstance(self.quantize, Quantize):
             problem = wrong[0] if wrong else self.quantize
             raise NetworkError(f"a table has no step like {problem!r}")
@@ -243,7 +325,7 @@ class FunctionTable(Frozen):
     @property
     def codomain(self) -> Range:
         """The range that no value leaves, whatever the accumulator is."""
-        return Range(self.quantize.low, self.quantize.high)
+        return self.quantize.codomain
 
     @property
     def channels(self) -> int:

@@ -317,7 +317,7 @@ class Miss:
         """By how much the widest channel's span, or the worse of its ends, lies beyond."""
         if isinstance(self.width, Range):
             return max(self.width.low - self.low, self.high - self.width.high)
-        return self.high - self.low - ((1 << max(0, self.width)) - 1)
+        return Range(self.low, self.high).span - ((1 << max(0, self.width)) - 1)
 
     @property
     def _ranged(self) -> bool:

@@ -167,7 +167,10 @@ class PrunableLayer:
                 "costs that 64 bits do not hold",
                 layer=self.name,
             )
-        return frozen(np.abs(self.codes.astype(np.int64)) * self.spread(self.high - self.low))
+        return frozen(
+            np.abs(self.codes.astype(np.int64))
+            * self.spread(Ranges(self.low, self.high).span.astype(np.int64))
+        )
 
     def ranges(self, mask: Mask | None = None) -> Ranges:
         """Return the proved range of every accumulator under `mask` (the layer's own if None).

@@ -21,8 +21,10 @@ from secateur.network import (
     Activation,
     Add,
     Affine,
+    Bend,
     Concat,
     Conv,
+    Count,
     Floats,
     FunctionTable,
     Input,
@@ -32,11 +34,13 @@ from secateur.network import (
     Network,
     Operation,
     Output,
+    Place,
     Quantize,
     Reshape,
     Shape,
     Step,
     SumPool,
+    Take,
     Transpose,
 )
 from secateur.ranges import Range
@@ -73,6 +77,11 @@ class Scaling:
             object.__setattr__(self, side, _compact(getattr(self, side)))
 
     @property
+    def arrays(self) -> tuple[Floats, ...]:
+        """What differs from element to element."""
+        return self.factor, self.offset
+
+    @property
     def per_channel(self) -> bool:
         """Whether it is the same all over a channel, which axis 0 counts."""
         return all(
@@ -82,6 +91,44 @@ class Scaling:
     def moved(self, move: Callable[[Floats], Floats]) -> Scaling:
         """Return the scaling of the tensor whose elements `move` moves."""
         return Scaling(move(self.factor), move(self.offset))
+
+
+@dataclass(frozen=True, eq=False)
+class Sloping:
+    """x where x ≥ 0, else x · slope, elementwise; `slope` is shaped as in a `Scaling`."""
+
+    slope: Floats
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slope", _compact(self.slope))
+
+    @property
+    def arrays(self) -> tuple[Floats, ...]:
+        """What differs from element to element."""
+        return (self.slope,)
+
+    def moved(self, move: Callable[[Floats], Floats]) -> Sloping:
+        """Return the step of the tensor whose elements `move` moves."""
+        return Sloping(move(self.slope))
+
+
+@dataclass(frozen=True, eq=False)
+class Reaching:
+    """How many thresholds x reaches, elementwise: [*as in a `Scaling`, thresholds]."""
+
+    thresholds: Floats
+
+    @property
+    def arrays(self) -> tuple[Floats, ...]:
+        """What differs from element to element."""
+        return tuple(np.moveaxis(self.thresholds, -1, 0))
+
+    def moved(self, move: Callable[[Floats], Floats]) -> Reaching:
+        """Return the step of the tensor whose elements `move` moves."""
+        return Reaching(np.stack([np.asarray(move(each)) for each in self.arrays], axis=-1))
+
+
+Waiting = Scaling | Sloping | Reaching | Activation | Quantize
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +144,12 @@ class Signal:
     """
 
     source: str
-    steps: tuple[Scaling | Activation | Quantize, ...]
+    steps: tuple[Waiting, ...]
     range: Range | None = None
     label: str | None = None
     raw: bool = False
 
-    def then(self, step: Scaling | Activation | Quantize, label: str | None = None) -> Signal:
+    def then(self, step: Waiting, label: str | None = None) -> Signal:
         """Return the signal with `step` after the others; scalings become one."""
         return replace(self, steps=(*self.steps, step), label=label or self.label)
 
@@ -144,7 +191,9 @@ class Signal:
 
     def moved(self, source: str, move: Callable[[Floats], Floats]) -> Signal:
         """Return the signal of the same floats elsewhere: at `source`, where `move` moves them."""
-        steps = tuple(s.moved(move) if isinstance(s, Scaling) else s for s in self.steps)
+        steps = tuple(
+            s if isinstance(s, Activation | Quantize) else s.moved(move) for s in self.steps
+        )
         return replace(self, source=source, steps=steps)
 
 
@@ -201,6 +250,14 @@ class Assembly:
     def shape(self, x: Signal) -> Shape:
         """Return the shape of `x`, batch axis left out."""
         return self.shapes[x.source]
+
+    def count(self, name: str, x: Signal, thresholds: Floats, axis: int) -> Signal:
+        """Return how many `thresholds` [1 or channels along `axis`, thresholds] x reaches."""
+        self._check_quantized(name, x)
+        shape = [1] * len(self.shape(x))
+        shape[axis] = len(thresholds)
+        counting = x.then(Reaching(thresholds.reshape(*shape, -1)))
+        return self._lookup(x.label or name, counting, Quantize(1.0, 0, thresholds.shape[1]))
 
     def quantize(self, name: str, x: Signal, grid: Quantize) -> Signal:
         """Return the codes that `grid` makes of `x`: a table, or nothing where they are its own."""
@@ -378,7 +435,24 @@ class Assembly:
         self, name: str, x: Signal, axis: int, indices: NDArray[np.int64], fill: int = 0
     ) -> Signal:
         """Return elements along `axis` by their indices, `fill` where an index is −1."""
-        raise self.refuse(name, "takes elements apart, which no operation does yet")
+        name = self.free(name)
+        operation: Operation
+        if (indices < 0).any() or len(np.unique(indices)) < len(indices):
+            operation = Place(name, x.source, axis, indices, fill)
+        else:
+            operation = Take(name, x.source, axis, indices)
+        kept = None
+        if x.range is not None:
+            some = [fill] if (indices < 0).any() else []
+            kept = Range(
+                min(x.range.low, *some, x.range.low), max(x.range.high, *some, x.range.high)
+            )
+
+        def moved(v: NDArray[Any]) -> NDArray[Any]:
+            # What differs is known of every element; of a constant, what holds of the first.
+            return v.take(np.maximum(indices, 0), axis) if v.ndim and v.shape[axis] > 1 else v
+
+        return replace(x.moved(self.emit(operation), moved), range=kept)
 
     def fill(self, name: str, x: Signal, value: float) -> int:
         """Return the integer that stands for the float `value` in `x`."""
@@ -481,7 +555,8 @@ class Assembly:
     def _lookup(self, name: str, x: Signal, grid: Quantize) -> Signal:
         """Return the codes of a table; what differs along other axes than the first leads it."""
         shape = self.shape(x)
-        sides = [v for s in x.steps if isinstance(s, Scaling) for v in (s.factor, s.offset)]
+        own = (s for s in x.steps if not isinstance(s, Activation | Quantize))
+        sides = [v for step in own for v in step.arrays]
         differing = {axis for v in sides for axis in range(v.ndim) if v.shape[axis] > 1}
         name = self.free(name)
         if differing <= {0}:
@@ -538,14 +613,13 @@ def _same_grid(a: Input, b: Input) -> bool:
     )
 
 
-def _rises(step: Scaling | Activation | Quantize) -> bool:
+def _rises(step: Waiting) -> bool:
     """Return whether a step is the same all over a channel, and never falls."""
     if isinstance(step, Scaling):
         return bool((step.factor > 0).all()) and step.per_channel
     if isinstance(step, Activation):
-        slope = step.parameters.get("negative_slope", 0.0)
-        return step.name in _RISING and slope >= 0
-    return True
+        return step.name in _RISING and step.parameters.get("negative_slope", 0.0) >= 0
+    return isinstance(step, Quantize)
 
 
 def _compact(values: ArrayLike) -> Floats:
@@ -566,10 +640,18 @@ def _reshaped(values: Floats, before: Shape, after: Shape) -> Floats:
 
 def _table_steps(x: Signal) -> tuple[Step, ...]:
     """Return the steps of a signal that differs along its first axis at most."""
-    return tuple(
-        Affine(s.factor.reshape(-1), s.offset.reshape(-1)) if isinstance(s, Scaling) else s
-        for s in x.steps
-    )
+    return tuple(map(_table_step, x.steps))
+
+
+def _table_step(step: Waiting) -> Step:
+    match step:
+        case Scaling(factor, offset):
+            return Affine(factor.reshape(-1), offset.reshape(-1))
+        case Sloping(slope):
+            return Bend(slope.reshape(-1))
+        case Reaching(thresholds):
+            return Count(thresholds.reshape(-1, thresholds.shape[-1]))
+    return step
 
 
 def _multiples(factors: Sequence[Floats]) -> list[int] | None:

@@ -85,6 +85,8 @@ class Record:
             ValueError, TypeError, LookupError, RecursionError: `line` is no record.
         """
         fields = _decode(line if isinstance(line, str) else line.decode())
+        if not isinstance(fields, dict):
+            raise TypeError("it is no object")
         failure = fields.get("failure")
         values = fields["values"] if failure is None else {}
         index, wall_s = fields["index"], fields["wall_s"]
@@ -96,7 +98,8 @@ class Record:
             and all(isinstance(found, dict) for found in (point, made_by, values))
             and all(isinstance(name, str) for name in made_by.values())
             and all(isinstance(value, VALUES) for value in values.values())
-            and (failure is None or all(isinstance(part, str) for part in failure.values()))
+            and isinstance(failure, dict | None)
+            and all(isinstance(part, str) for part in (failure or {}).values())
         ):
             raise TypeError("a field holds no value of its kind")
         return cls(

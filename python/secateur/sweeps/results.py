@@ -7,20 +7,17 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secateur.errors import ColumnError
 from secateur.extras import needed_for
+from secateur.show.tables import Table, Tabular
 from secateur.sweeps.journal import Recorded
 from secateur.sweeps.pareto import front
 from secateur.sweeps.records import Record
-
-if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped]
-
 
 _COLUMN_KINDS: tuple[Any, ...] = (bool, int | float, str)
 
@@ -37,7 +34,7 @@ class Latest:
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class Results(Tabular):
     """What came of the points of a sweep, one record per point.
 
     Args:
@@ -147,15 +144,10 @@ class Results:
             )
         return self.records[int(np.argmax(np.where(within, self.numbers(gain), -np.inf)))]
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return the columns as a data frame, one row per point.
-
-        Raises:
-            MissingExtraError: pandas is not installed.
-        """
-        with needed_for("a data frame"):
-            import pandas
-        return pandas.DataFrame(self.columns)
+    def table(self) -> Table:
+        """Return the columns as a table, one row per point."""
+        columns = self.columns
+        return Table(tuple(columns), list(zip(*columns.values(), strict=True)))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the columns to a Parquet file; those of several kinds of value as JSON text.

@@ -1,8 +1,13 @@
-//! How many threads the engine uses, and the pool that they live in.
+//! How many threads the engine uses, where they live, and how they share work.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
+use crate::forms::signed_bytes;
+use crate::machine::{Kernel, Machine};
+use crate::vectors::Vectors;
 use crate::{Error, Result};
 
 /// Threads asked for; 0 stands for one per processor.
@@ -10,13 +15,20 @@ static WANTED: AtomicUsize = AtomicUsize::new(0);
 
 static PROCESSORS: OnceLock<usize> = OnceLock::new();
 
-struct Pool {
+struct Slot {
     process: u32,
     threads: usize,
-    pool: Arc<rayon::ThreadPool>,
+    team: Arc<Team>,
 }
 
-static POOL: Mutex<Option<Pool>> = Mutex::new(None);
+/// All threads but the caller's.
+struct Team {
+    pool: rayon::ThreadPool,
+    /// Work worth less than reading so many bytes is not shared.
+    worth_sharing: usize,
+}
+
+static TEAM: Mutex<Option<Slot>> = Mutex::new(None);
 
 /// The most threads that may be asked for.
 pub const MOST_THREADS: usize = 1024;
@@ -45,33 +57,37 @@ pub fn num_threads() -> usize {
     }
 }
 
-/// The pool of this process, of all threads but the caller's; nothing where one has to do.
+/// The team of this process; nothing where one thread has to do.
 ///
 /// A forked child inherits a pool without its threads, so the process is part of the key. The
 /// lock is only tried: a child forked while it was held must not wait for it.
-fn pool() -> Option<Arc<rayon::ThreadPool>> {
+fn team() -> Option<Arc<Team>> {
     let threads = num_threads();
     if threads == 1 {
         return None;
     }
     let process = std::process::id();
-    let mut slot = POOL.try_lock().ok()?;
-    if let Some(pool) = &*slot
-        && pool.process == process
-        && pool.threads == threads
+    let mut slot = TEAM.try_lock().ok()?;
+    if let Some(slot) = &*slot
+        && slot.process == process
+        && slot.threads == threads
     {
-        return Some(Arc::clone(&pool.pool));
+        return Some(Arc::clone(&slot.team));
     }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads - 1)
         .thread_name(|index| format!("secateur-{index}"))
         .build()
         .ok()?;
-    let pool = Arc::new(pool);
-    let old = slot.replace(Pool {
+    let worth_sharing = worth_sharing(&pool);
+    let team = Arc::new(Team {
+        pool,
+        worth_sharing,
+    });
+    let old = slot.replace(Slot {
         process,
         threads,
-        pool: Arc::clone(&pool),
+        team: Arc::clone(&team),
     });
     if let Some(old) = old
         && old.process != process
@@ -79,15 +95,51 @@ fn pool() -> Option<Arc<rayon::ThreadPool>> {
         // Its threads live in the parent: there is nothing here that could be stopped.
         std::mem::forget(old);
     }
-    Some(pool)
+    Some(team)
 }
 
-/// Work worth less than reading so many bytes is not shared.
-const WORTH_SHARING: usize = 1 << 20;
+/// Less work than this is not shared, and nothing is measured for it.
+const LEAST_SHARED: usize = 1 << 18;
+
+/// How many bytes the engine reads in twice the time that handing over a task takes here: of more
+/// work than that a second thread saves more than it costs.
+fn worth_sharing(pool: &rayon::ThreadPool) -> usize {
+    let mut handovers: Vec<Duration> = (0..5)
+        .map(|_| {
+            // Long enough for the threads to fall asleep, as they do between calls.
+            std::thread::sleep(Duration::from_micros(100));
+            let start = Instant::now();
+            pool.in_place_scope(|scope| scope.spawn(|_| {}));
+            start.elapsed()
+        })
+        .collect();
+    handovers.sort();
+    let bytes = vec![1_i8; LEAST_SHARED / 2];
+    let reads = (0..5).map(|_| {
+        let start = Instant::now();
+        black_box(Machine::best().run(Read(black_box(&bytes))));
+        start.elapsed()
+    });
+    let read = reads.min().unwrap_or_default().as_secs_f64().max(1e-9);
+    let bytes = 2.0 * handovers[2].as_secs_f64() * bytes.len() as f64 / read;
+    (bytes as usize).max(LEAST_SHARED)
+}
+
+struct Read<'a>(&'a [i8]);
+
+impl Kernel for Read<'_> {
+    type Output = (i128, i128);
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, v: V) -> Self::Output {
+        signed_bytes(v, self.0, None)
+    }
+}
 
 /// How many of `items` to do at a time, where all of them cost as much as reading `cost` bytes.
 pub(crate) fn step(items: usize, cost: usize) -> usize {
-    if cost < WORTH_SHARING || num_threads() == 1 {
+    let shared = || team().is_some_and(|team| cost >= team.worth_sharing);
+    if cost < LEAST_SHARED || items < 2 || !shared() {
         return items.max(1);
     }
     items.div_ceil(4 * num_threads()).max(1)
@@ -103,7 +155,7 @@ pub(crate) fn share<I>(
 where
     I: Iterator<Item: Send> + Send,
 {
-    let Some(pool) = wanted.then(pool).flatten() else {
+    let Some(team) = wanted.then(team).flatten() else {
         return items.try_for_each(work);
     };
     let queue = Mutex::new(items.enumerate());
@@ -118,8 +170,8 @@ where
             }
         }
     };
-    pool.in_place_scope(|scope| {
-        for _ in 0..pool.current_num_threads() {
+    team.pool.in_place_scope(|scope| {
+        for _ in 0..team.pool.current_num_threads() {
             scope.spawn(|_| help());
         }
         help();

@@ -263,6 +263,101 @@ def a_relu_before_the_first_quantiser(g):
     return g.node("MatMul", relu(g, g.input), g.weights(12, 5, scale=0.5))
 
 
+@case(*IMAGE)
+def thresholds_for_each_channel(g):
+    steps = np.sort(g.rng.normal(size=(6, 7)), axis=1)
+    x = g.node("MultiThreshold", conv(g, image(g)), steps, out_scale=0.5, out_bias=-1.5,
+               out_dtype="INT4", data_layout="NCHW", domain=QONNX)  # fmt: skip
+    return conv(g, x, out=3, channels=6)
+
+
+@case(5, 6)
+def thresholds_over_the_last_axis(g):
+    x = g.node("MatMul", image(g), g.weights(6, 4, scale=0.25))
+    steps = np.sort(g.rng.normal(size=(4, 3)), axis=1)
+    return g.node("MultiThreshold", x, steps, out_dtype="UINT2", data_layout="NWC",
+                  domain=QONNX)  # fmt: skip
+
+
+@case(12)
+def thresholds_shared_by_all(g):
+    x = g.node("MatMul", image(g), g.weights(12, 5, scale=0.25))
+    return g.node("MultiThreshold", x, np.arange(-1.0, 1.0, 0.25)[None], out_dtype="UINT4",
+                  domain=QONNX)  # fmt: skip
+
+
+@case(*IMAGE)
+def slopes_for_each_channel(g):
+    x = g.node("PRelu", conv(g, image(g)), g.rng.normal(size=(6, 1, 1)))
+    return g.quant(x, 0.3, 4)
+
+
+@case(12)
+def squares(g):
+    x = g.node("Pow", g.node("MatMul", image(g), g.weights(12, 5, scale=0.0625)), 2.0)
+    return relu(g, x)
+
+
+@case(*IMAGE)
+def slices(g):
+    def ints(*values):
+        return g.constant(values, np.int64)
+
+    x = g.node("Slice", image(g), ints(1, 6), ints(2**31, 0), ints(2, 3), ints(2, -2))
+    x = relu(g, conv(g, x, kernel=(3, 2)))
+    return g.node("Gather", x, ints(4, 0, 5), axis=1)
+
+
+@case(*IMAGE)
+def splits(g):
+    a, b, c = g.node("Split", image(g), g.constant([1, 2, 1], np.int64), axis=1, outputs=3)
+    x = relu(g, conv(g, g.node("Concat", c, b, axis=1), channels=3))
+    a = g.node("Slice", a, g.constant([1, 1], np.int64), g.constant([7, 7], np.int64),
+               g.constant([2, 3], np.int64))  # fmt: skip
+    return g.node("Concat", x, g.node("Mul", a, 2.0), axis=1)
+
+
+@case(*IMAGE)
+def padding(g):
+    pads = g.constant([0, 0, 1, 2, 0, 1, 0, 1], np.int64)
+    x = g.node("Pad", image(g, signed=0, zero=3.0), pads, 0.5)
+    x = relu(g, conv(g, x, channels=5))
+    for mode in ("reflect", "edge"):
+        x = g.node("Pad", x, g.constant([0, 0, 2, 1, 0, 0, 1, 3], np.int64), mode=mode)
+    return g.node("Pad", x, g.constant([0, -1, 0, -2, 0, 0, 0, 0], np.int64))
+
+
+@case(*IMAGE)
+def pixels_repeated(g):
+    x = relu(g, conv(g, image(g)))
+    x = g.node("Resize", x, "", [1, 1, 2, 3], mode="nearest", nearest_mode="floor",
+               coordinate_transformation_mode="asymmetric")  # fmt: skip
+    x = g.node("Resize", x, "", [1, 1, 3, 1], mode="nearest")
+    return conv(g, x, channels=6)
+
+
+@case(*IMAGE)
+def blocks_of_pixels(g):
+    x = g.node("DepthToSpace", image(g), blocksize=2, mode="DCR")
+    x = relu(g, g.node("Conv", x, g.weights(8, 1, 3, 3)))
+    x = g.node("DepthToSpace", x, blocksize=2, mode="CRD")
+    return conv(g, g.node("SpaceToDepth", x, blocksize=4), channels=32, kernel=(1, 1))
+
+
+@case(*IMAGE)
+def transposed_convolutions(g):
+    w = g.quant(g.rng.normal(size=(4, 3, 3, 2)), 0.25, 4)
+    x = g.node("ConvTranspose", image(g), w, g.rng.normal(size=6), group=2, strides=[2, 3],
+               pads=[1, 0, 0, 1], output_padding=[1, 0], dilations=[1, 2])  # fmt: skip
+    w = g.quant(g.rng.normal(size=(6, 2, 2, 2)), 0.25, 4)
+    return g.node("ConvTranspose", relu(g, x), w)
+
+
+@case(*IMAGE)
+def tails_that_are_scores(g):
+    return g.node("Add", g.node("Mul", g.node("Flatten", image(g)), 0.5), -1.0)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_construction(name):
     build, shape, scale, batch = CASES[name]

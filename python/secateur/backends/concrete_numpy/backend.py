@@ -75,6 +75,18 @@ class ConcreteNumpy:
     def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
         return prices.estimate(lookups, output_bits, p_error)
 
+    def prepare(
+        self,
+        function: Callable[..., Any],
+        samples: Sequence[tuple[Integers, ...]],
+        options: Mapping[str, Any],
+    ) -> None:
+        given = dict(options)
+        given.pop("artifacts", None)
+        configuration = ends.configuration(given)
+        if configuration.auto_adjust_rounders:
+            cnp.AutoRounder.adjust(function, samples)
+
     def trace(
         self,
         function: Callable[..., Any],
@@ -88,10 +100,11 @@ class ConcreteNumpy:
             function, {name: "clear" if name in clear else "encrypted" for name in sample}
         )
         values = tuple(sample.values())
-        options = cnp.Configuration(dump_artifacts_on_unexpected_failures=False)
-        return Tracing(
-            compiler.trace([values if len(values) > 1 else values[0]], options), compiler
-        )
+        only = values if len(values) > 1 else values[0]
+        # Its public method evaluates the graph as well, which fails without naming a line.
+        compiler._trace(only)
+        compiler.inputset.append(only)
+        return Tracing(compiler.graph, compiler)
 
     def least_bits(self, operation: str) -> int:
         return 2 if operation in _HALVED else 0

@@ -9,10 +9,20 @@ from typing import Any
 import numpy as np
 
 from secateur.backends.emulation import Kind, Program, Remainders, Ring, Torus, Values, centred
+from secateur.errors import UnprovableError
 
 
 def emulator(circuit: Any) -> Callable[..., Values]:
-    """Return the function from a circuit's arguments to what it decrypts to, int64."""
+    """Return the function from a circuit's arguments to what it decrypts to, int64.
+
+    Raises:
+        UnprovableError: the circuit is virtual, or has an operation that is not emulated.
+    """
+    if circuit.configuration.virtual:
+        raise UnprovableError(
+            "a virtual circuit has no program, so that nothing can be emulated; simulate it",
+            operation="virtual",
+        )
     specs = circuit.client.specs
     parameters = json.loads(specs.client_parameters.serialize())
     (output,) = parameters["outputs"]

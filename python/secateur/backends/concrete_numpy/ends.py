@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZipFile
 
 import concrete.numpy as cnp
 
@@ -98,9 +103,29 @@ class Client:
     """A circuit in a client's process."""
 
     def __init__(self, specs: bytes) -> None:
-        self._client = cnp.Client(cnp.ClientSpecs.unserialize(specs.decode()))
+        self._specs = cnp.ClientSpecs.unserialize(specs.decode())
+        self._client = cnp.Client(self._specs)
 
     def keygen(self) -> None:
+        self._client.keygen()
+
+    def fresh_keys(self) -> bytes:
+        archive = BytesIO()
+        with TemporaryDirectory(dir=_memory()) as cache:
+            self._keygen_in(cache)
+            with ZipFile(archive, "w") as files:
+                for path in Path(cache).rglob("*"):
+                    files.write(path, path.relative_to(cache))
+        return archive.getvalue()
+
+    def restore(self, keys: bytes) -> None:
+        with TemporaryDirectory(dir=_memory()) as cache:
+            ZipFile(BytesIO(keys)).extractall(cache)
+            self._keygen_in(cache)
+
+    def _keygen_in(self, cache: str) -> None:
+        # The one way in and out of its keys is its cache of them.
+        self._client = cnp.Client(self._specs, cache)
         self._client.keygen()
 
     def evaluation_keys(self) -> bytes:
@@ -111,3 +136,8 @@ class Client:
 
     def decrypt(self, payload: bytes) -> Any:
         return self._client.decrypt(self._client.specs.unserialize_public_result(payload))
+
+
+def _memory() -> str | None:
+    """A place for files that no disk sees, where there is one."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

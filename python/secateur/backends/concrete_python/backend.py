@@ -36,19 +36,10 @@ from secateur.network import Integers
 _MOVING = {"broadcast_to", "copy", "expand_dims", "index_static", "reshape", "squeeze", "transpose"}
 
 
-class _Declare(GraphProcessor):  # type: ignore[misc]
-    """Write declared ranges over the sampled ones, before widths are assigned."""
-
-    def __init__(self, declared: Mapping[Any, tuple[int, int]]) -> None:
-        self.declared = declared
+class _Share(GraphProcessor):  # type: ignore[misc]
+    """Give every clear constant the type that costs it no width, before widths are assigned."""
 
     def apply(self, graph: Any) -> None:
-        graph.update_with_bounds(
-            {
-                node: {"min": np.int64(low), "max": np.int64(high)}
-                for node, (low, high) in _signed_alike(graph, self.declared).items()
-            }
-        )
         for node in graph.graph.nodes:
             if node.operation.value == "constant":
                 # It shares the width of what it is combined with, and is encoded in one more.
@@ -112,7 +103,21 @@ class ConcretePython:
         return fhe.round_bit_pattern(x - half, bits, exactness=fhe.Exactness.APPROXIMATE)
 
     def estimate(self, lookups: Sequence[Lookups], output_bits: int, p_error: float) -> float:
-        return prices.estimate(lookups, output_bits, p_error, self.approximate)
+        return prices.estimate(lookups, output_bits, p_error)
+
+    def prepare(
+        self,
+        function: Callable[..., Any],
+        samples: Sequence[tuple[Integers, ...]],
+        options: Mapping[str, Any],
+    ) -> None:
+        given = dict(options)
+        given.pop("artifacts", None)
+        configuration = ends.configuration(given)
+        if configuration.auto_adjust_rounders:
+            fhe.AutoRounder.adjust(function, samples)
+        if configuration.auto_adjust_truncators:
+            fhe.AutoTruncator.adjust(function, samples)
 
     def trace(
         self,
@@ -126,9 +131,11 @@ class ConcretePython:
         compiler = fhe.Compiler(
             function, {name: "clear" if name in clear else "encrypted" for name in sample}
         )
-        values = tuple(sample.values())
-        options = fhe.Configuration(dump_artifacts_on_unexpected_failures=False)
-        return Tracing(compiler.trace([values], options), compiler)
+        # Its public method evaluates the graph as well, which fails without naming a line.
+        definition = compiler._func_def
+        definition.trace(tuple(sample.values()))
+        definition.inputset.append(tuple(sample.values()))
+        return Tracing(definition.graph, compiler)
 
     def least_bits(self, operation: str) -> int:
         return 0
@@ -136,12 +143,18 @@ class ConcretePython:
     def compile(
         self, tracing: Tracing, declared: Mapping[Any, tuple[int, int]], options: Mapping[str, Any]
     ) -> BackendCircuit:
+        bounds = {
+            node: {"min": np.int64(low), "max": np.int64(high)}
+            for node, (low, high) in _signed_alike(tracing.graph, declared).items()
+        }
+        # Its compiler asks the graph to measure the bounds, and shows what it makes of them.
+        tracing.graph.measure_bounds = lambda inputset: bounds
         given = dict(options)
         artifacts = given.pop("artifacts", None)
         theirs = given.get("configuration") or fhe.Configuration()
         configuration = ends.configuration(
             given,
-            additional_pre_processors=[_Declare(declared), *theirs.additional_pre_processors],
+            additional_pre_processors=[_Share(), *theirs.additional_pre_processors],
             additional_post_processors=[_Encode(), *theirs.additional_post_processors],
         )
         try:

@@ -126,6 +126,13 @@ class Client:
     def keygen(self) -> None:
         self._client.keygen()
 
+    def fresh_keys(self) -> bytes:
+        self._client.keygen(force=True)
+        return bytes(self._client.keys.serialize())
+
+    def restore(self, keys: bytes) -> None:
+        self._client.keys.load_from_bytes(keys)
+
     def evaluation_keys(self) -> bytes:
         return bytes(self._client.evaluation_keys.serialize())
 

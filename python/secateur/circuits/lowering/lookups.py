@@ -26,12 +26,13 @@ def lookup(operation: Lookup, sources: list[Any], report: RangeReport, backend: 
     low, high = channels.low, channels.high
     keys = keys_of(int(low.min()), int(high.max()))
     if operation.rounding_bits:
-        dropped = _cheapest(backend, len(keys).bit_length() - 1, operation.rounding_bits)
-        if dropped:
-            half = 1 << dropped - 1
-            # Astray by less than half a block, a value stays within the keys.
-            inside = low.min() >= half and high.max() + half < len(keys)
-            source = backend.drop_bits(source, dropped, backend.approximate and bool(inside))
+        # Astray by less than half a block, a value has to stay within the keys.
+        half = 1 << operation.rounding_bits - 1
+        inside = bool(low.min() >= half and high.max() + half < len(keys))
+        about = backend.approximate and inside
+        width = len(keys).bit_length() - 1
+        if dropped := _cheapest(backend, width, operation.rounding_bits, about):
+            source = backend.drop_bits(source, dropped, about)
         low, high = (
             extreme(v, v >> operation.rounding_bits << operation.rounding_bits)
             for extreme, v in ((np.minimum, low), (np.maximum, high))
@@ -54,11 +55,11 @@ def keys_of(low: int, high: int) -> Integers:
     return keys if low >= 0 else np.where(keys < 1 << (bits - 1), keys, keys - (1 << bits))
 
 
-def _cheapest(backend: Backend, width: int, bits: int) -> int:
+def _cheapest(backend: Backend, width: int, bits: int, about: bool) -> int:
     """Return how many of at most `bits` low bits are best dropped of an accumulator."""
     return min(
         range(min(bits, width - 1) + 1),
-        key=lambda dropped: backend.estimate([Lookups(1, width, dropped)], 0, _P_ERROR),
+        key=lambda dropped: backend.estimate([Lookups(1, width, dropped, about)], 0, _P_ERROR),
     )
 
 

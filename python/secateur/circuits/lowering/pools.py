@@ -25,7 +25,7 @@ def sum_pool(pool: SumPool, sources: list[Any], report: RangeReport, backend: Ba
 def max_pool(pool: MaxPool, sources: list[Any], report: RangeReport, backend: Backend) -> Any:
     """Return the maximum of every window, one spatial axis after the other."""
     channels = report[pool.source].channels
-    reach = int((channels.high - channels.low).max())
+    reach = int(channels.span.max())
     keys = keys_of(-reach, reach)
     relu = backend.namespace.LookupTable(np.maximum(keys, 0))
     x = padded(backend, sources[0], pool.padding, fill=channels.low)

@@ -25,6 +25,8 @@ LOWERINGS: Mapping[type, Lowering] = {
     network.Concat: moves.concat,
     network.Reshape: moves.reshape,
     network.Transpose: moves.transpose,
+    network.Take: moves.take,
+    network.Place: moves.place,
 }
 
 

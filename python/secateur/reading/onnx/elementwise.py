@@ -8,7 +8,7 @@ import numpy as np
 
 from secateur.network import Activation, Floats
 from secateur.reading.onnx.operators import FOLDS, Call, Constant, operator
-from secateur.reading.signals import Signal
+from secateur.reading.signals import Signal, Sloping
 
 FOLDS.update(
     {
@@ -240,7 +240,7 @@ def prelu(call: Call) -> Signal:
     x, slopes = call.signal(0), call.floats(1)
     each = call.aligned(slopes, call.assembly.shape(x))
     if each.size > 1 and (each != each.flat[0]).any():
-        raise call.refuse("has a slope for each channel", "share one slope")
+        return x.then(Sloping(each), call.name)
     slope = float(each.flat[0])
     return x.then(Activation("leaky_relu", {"negative_slope": slope}), call.name)
 
@@ -253,7 +253,7 @@ def power(call: Call) -> Signal:
         raise call.refuse(f"has the exponent {exponent}", "1 and 2 are read")
     if float(exponent.reshape(())) == 1.0:
         return x
-    raise call.refuse("squares", "no table has it yet")
+    return x.then(Activation("square"), call.name)
 
 
 @operator("Identity", "Dropout")

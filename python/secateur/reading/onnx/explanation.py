@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from secateur.analysis import analyze
 from secateur.errors import SecateurError
-from secateur.network import Affine, Floats, FunctionTable, Integers, Lookup, Network, Quantize
+from secateur.network import Floats, FunctionTable, Integers, Lookup, Network, Quantize
 from secateur.ranges import Range
 from secateur.reading.onnx.model import load
 from secateur.reading.onnx.read import Passage, Reader, Source
+from secateur.show.tables import Table
 
 #: Table entries this near to a tie, in codes, may come out otherwise in a float32 run.
 NEAR = 1e-6
@@ -69,12 +70,7 @@ class Explanation:
         rows = [
             (line.name, line.operator, line.became, "; ".join(line.notes)) for line in self.lines
         ]
-        heading = ("node", "operator", "became", "")
-        widths = [max(len(row[i]) for row in (heading, *rows)) for i in range(3)]
-        text = [
-            "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[3]]).rstrip()
-            for row in (heading, *rows)
-        ]
+        text = [str(Table(("node", "operator", "became", ""), rows))]
         for tie in self.ties:
             near = "not searched" if tie.near is None else f"{tie.near} next to a tie"
             text.append(f"table {tie.table}: {tie.entries} entries, {near}")
@@ -139,7 +135,7 @@ def near_ties(table: FunctionTable, low: Integers, high: Integers) -> int:
     """Return how many entries of a table from low to high, [channels], lie next to a tie."""
     found = 0
     for channel, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        own = _own(table, channel)
+        own = table.restricted(np.arange(len(low)) == channel)
         x = np.arange(first, last + 1, dtype=np.float64)[:, None]
         near = np.zeros(x.shape, np.bool_)
         for step in (*own.steps, own.quantize):
@@ -148,18 +144,6 @@ def near_ties(table: FunctionTable, low: Integers, high: Integers) -> int:
             x = step(x)
         found += int(near.sum())
     return found
-
-
-def _own(table: FunctionTable, channel: int) -> FunctionTable:
-    """Return the table of one channel."""
-
-    def own(side: Floats) -> Floats:
-        return side[channel : channel + 1] if len(side) > 1 else side
-
-    steps = (
-        Affine(own(s.scale), own(s.offset)) if isinstance(s, Affine) else s for s in table.steps
-    )
-    return FunctionTable(tuple(steps), table.quantize)
 
 
 def _near(grid: Quantize, x: Floats) -> NDArray[np.bool_]:

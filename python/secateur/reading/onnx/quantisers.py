@@ -192,6 +192,21 @@ def _narrowed(call: Call, x: Signal, low: float, high: float) -> Signal | None:
     return call.assembly.clip(call.name, x, cut, alone=call.readers[0] == 1)
 
 
+@operator("MultiThreshold")
+def multi_threshold(call: Call) -> Signal:
+    """The number of thresholds that x reaches, times a scale, plus a bias."""
+    x, thresholds = call.signal(0), call.floats(1)
+    if thresholds.ndim != 2:
+        raise call.refuse(f"has thresholds of shape {thresholds.shape}", "expected two axes")
+    shape = call.assembly.shape(x)
+    layout = call.attribute("data_layout") or {3: "NWC", 4: "NCHW"}.get(len(shape) + 1, "NC")
+    axis = call.axis(layout.index("C") if "C" in layout else 1, shape)
+    if len(thresholds) not in (1, shape[axis]):
+        raise call.refuse(f"has {len(thresholds)} rows of thresholds", "one, or one per channel")
+    counted = call.assembly.count(call.name, x, thresholds, axis)
+    return counted.scaled(call.attribute("out_scale", 1.0), call.attribute("out_bias", 0.0))
+
+
 def _quantized(
     call: Call,
     x: Signal | Constant,

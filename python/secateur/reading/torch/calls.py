@@ -169,6 +169,9 @@ _SAME_AS_MODULE: Mapping[str, tuple[Callable[..., nn.Module], str]] = {
     "adaptive_max_pool3d": (nn.AdaptiveMaxPool3d, "output_size return_indices"),
 }
 
+#: No end of a clip: the greatest finite number.
+_GREATEST = float(np.finfo(np.float64).max)
+
 #: NumPy's names of arguments, which torch understands as well.
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "input"}
 
@@ -317,8 +320,8 @@ def _clamp(
     name: str, sources: list[Shape], input: Any, min: Any = None, max: Any = None
 ) -> tuple[Part, ...]:
     parameters = {
-        "min_val": -math.inf if min is None else _number(name, "clamp", min),
-        "max_val": math.inf if max is None else _number(name, "clamp", max),
+        "min_val": -_GREATEST if min is None else _number(name, "clamp", min),
+        "max_val": _GREATEST if max is None else _number(name, "clamp", max),
     }
     return (Apply(Activation("hardtanh", parameters)),)
 

@@ -63,7 +63,7 @@ class Coarse(nn.Module):
         scale = (weight_scale.reshape(-1) * _scale(self._proxy[0])).expand_as(bias)
         rows = codes.flatten(1)
         low = torch.minimum(rows * self.grid.low, rows * self.grid.high).sum(1)
-        span = rows.abs().sum(1) * (self.grid.high - self.grid.low)
+        span = rows.abs().sum(1) * self.grid.codomain.span
         room = (2.0**self.accumulator_bits - 1 - span).clamp(min=0)
         into_block = torch.remainder(torch.round(bias / scale) + low, 2.0**self.bits)
         return scale, bias, torch.minimum(into_block, room) - low

@@ -421,7 +421,7 @@ def quantized_bias(name: str, layer: Any, source: Quantize) -> NDArray[np.float6
 def _example(layer: Any, source: Quantize) -> IntQuantTensor:
     """Return an input of one zero; some Brevitas quantisers ask their input for its grid."""
     signed = source.low < 0
-    bits = (source.high - source.low).bit_length()
+    bits = source.codomain.bits()
     like = {"dtype": layer.weight.dtype, "device": layer.weight.device}
     zero = torch.zeros((1,) * layer.weight.ndim, **like)
     scale, zero_point, width = (torch.tensor(float(v), **like) for v in (source.scale, 0, bits))

@@ -4,16 +4,12 @@ use super::core;
 use super::double::{self, Double};
 use super::knapsack::{self, Knapsack, Weight};
 use super::scale::Scale;
-use super::{Budget, Method, Problem};
+use super::{Budget, Checked, Method};
 use crate::{Code, Error, Integer, Result};
 
 /// Knapsacks whose weights are disjoint; what is in none of them costs nothing or never fits.
 pub(super) struct Channel {
     channel: usize,
-    /// What costs nothing and was not gone already.
-    free: Vec<u32>,
-    /// Saliency of `free`.
-    free_saliency: f64,
     knapsacks: Vec<Knapsack>,
     double: Option<(Double, Scale)>,
 }
@@ -28,40 +24,56 @@ struct Share {
 }
 
 impl Channel {
-    pub fn read<T: Code>(problem: &Problem<'_, T>, channel: usize) -> Result<Self> {
+    /// Sets `keep` for what costs nothing and was not gone already; it comes in all false.
+    pub fn read<T: Code>(
+        problem: &Checked<'_, '_, T>,
+        channel: usize,
+        keep: &mut [bool],
+    ) -> Result<Self> {
         match problem.budget {
-            Budget::Span => Ok(Self::span(problem, channel)),
-            Budget::Signed => Self::signed(problem, channel),
+            Budget::Span => Ok(Self::span(problem, channel, keep)),
+            Budget::Signed => Self::signed(problem, channel, keep),
         }
     }
 
-    fn span<T: Code>(problem: &Problem<'_, T>, channel: usize) -> Self {
+    fn span<T: Code>(problem: &Checked<'_, '_, T>, channel: usize, keep: &mut [bool]) -> Self {
         let budget = (1 << problem.bits_of(channel)) - 1;
-        let (mut free, mut free_saliency) = (Vec::new(), 0.0);
-        let mut weights = Vec::with_capacity(problem.codes.ncols());
-        problem.visit(channel, |input, w, (low, high), saliency| {
-            let cost = u128::from(w.unsigned_abs()) * u128::from(high.abs_diff(low));
-            if cost == 0 {
-                free.push(input);
-                free_saliency += saliency;
-            } else if cost <= u128::from(budget) {
-                weights.push(Weight {
-                    cost: cost as u64,
-                    saliency,
-                    input,
-                });
+        let own;
+        let widths = match &problem.widths {
+            Some(shared) => shared,
+            None => {
+                own = problem.widths_of(channel);
+                &own
             }
+        };
+        let mut weights = vec![Weight::default(); widths.len()];
+        let mut count = 0;
+        problem.visit(channel, |input, w, saliency| {
+            let cost = w.unsigned_abs().checked_mul(widths[input]);
+            // What does not fit 64 bits exceeds the budget.
+            let cost = cost.unwrap_or(u64::MAX);
+            keep[input] = cost == 0;
+            // Without a branch: which codes are zero cannot be foretold.
+            weights[count] = Weight {
+                cost,
+                saliency,
+                input: input as u32,
+            };
+            count += usize::from(cost > 0 && cost <= budget);
         });
+        weights.truncate(count);
         Self {
             channel,
-            free,
-            free_saliency,
             knapsacks: vec![Knapsack { budget, weights }],
             double: None,
         }
     }
 
-    fn signed<T: Code>(problem: &Problem<'_, T>, channel: usize) -> Result<Self> {
+    fn signed<T: Code>(
+        problem: &Checked<'_, '_, T>,
+        channel: usize,
+        keep: &mut [bool],
+    ) -> Result<Self> {
         let bits = problem.bits_of(channel);
         let bias = problem.bias.map_or(0, |bias| i128::from(bias[channel]));
         let room_up = (1 << (bits - 1)) - 1 - bias;
@@ -74,21 +86,20 @@ impl Channel {
                 needed_bits: 1 + i128::BITS - magnitude.leading_zeros(),
             });
         }
-        let (mut free, mut free_saliency) = (Vec::new(), 0.0);
         let mut shares = Vec::with_capacity(problem.codes.ncols());
-        problem.visit(channel, |input, w, (low, high), saliency| {
+        problem.visit(channel, |input, w, saliency| {
+            let (low, high) = problem.inputs_of(channel).at(input);
             let w = i128::from(w);
             let (a, b) = (w * i128::from(low), w * i128::from(high));
             let (up, down) = (a.max(b), -a.min(b));
             if up == 0 && down == 0 {
-                free.push(input);
-                free_saliency += saliency;
+                keep[input] = true;
             } else {
                 shares.push(Share {
                     up,
                     down,
                     saliency,
-                    input,
+                    input: input as u32,
                 });
             }
         });
@@ -138,18 +149,13 @@ impl Channel {
         };
         Ok(Self {
             channel,
-            free,
-            free_saliency,
             knapsacks,
             double,
         })
     }
 
-    /// Sets `keep` for the weights to keep; it comes in all false.
+    /// Sets `keep` for the weights to keep of those that cost something.
     pub fn choose(self, method: Method, keep: &mut [bool]) -> Result<()> {
-        for input in self.free {
-            keep[input as usize] = true;
-        }
         let limit = Error::SelectionLimit {
             channel: self.channel,
             limit: core::MOST_STATES,
@@ -163,12 +169,12 @@ impl Channel {
         }
     }
 
-    /// Saliency that no mask can exceed.
+    /// Saliency of what costs something that no mask can exceed.
     pub fn fractional_bound(&self) -> f64 {
         let single = self.knapsacks.iter().map(Knapsack::fractional_bound);
         let double = self.double.iter();
         let double = double.map(|(double, scale)| scale.saliency(double.fractional_bound()));
-        self.free_saliency + single.chain(double).sum::<f64>()
+        single.chain(double).sum()
     }
 }
 

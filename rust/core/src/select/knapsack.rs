@@ -12,7 +12,7 @@ pub(super) struct Knapsack {
 }
 
 /// A weight that costs something.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Weight {
     pub cost: u64,
     pub saliency: f64,

@@ -11,8 +11,12 @@ mod knapsack;
 mod scale;
 mod surplus;
 
+use std::borrow::Cow;
+use std::ops::Deref;
+
 use ndarray::{ArrayView1, ArrayView2, Zip};
 
+use self::channel::Channel;
 use crate::inputs::InputRanges;
 use crate::{Code, Error, Result, threads};
 
@@ -82,49 +86,119 @@ pub const MOST_BITS: i64 = 63;
 /// multiples of a common unit, few enough for such a difference to be less than one, are kept
 /// optimally to the last.
 pub fn select<T: Code>(problem: &Problem<'_, T>, method: Method) -> Result<Vec<bool>> {
-    problem.check()?;
+    let problem = &Checked::new(problem)?;
     let (outputs, inputs) = problem.codes.dim();
     let mut keep = vec![false; outputs * inputs];
     if keep.is_empty() {
         // There is nothing to choose, yet a bias may be too wide by itself.
         for channel in 0..outputs {
-            channel::Channel::read(problem, channel)?;
+            Channel::read(problem, channel, &mut [])?;
         }
         return Ok(keep);
     }
-    let solve = |(channel, keep): (usize, &mut [bool])| {
-        channel::Channel::read(problem, channel)?.choose(method, keep)
-    };
-    let channels = keep.chunks_mut(inputs).enumerate();
-    threads::share(problem.codes.len() >= PARALLEL_FROM, channels, solve)?;
+    // Several at a time, so that no thread asks for work too often.
+    let rows = (CHUNK / inputs).max(1);
+    let chunks = keep.chunks_mut(rows * inputs).enumerate();
+    threads::share(
+        problem.codes.len() >= PARALLEL_FROM,
+        chunks,
+        |(chunk, keep)| {
+            for (row, keep) in keep.chunks_mut(inputs).enumerate() {
+                let channel = Channel::read(problem, chunk * rows + row, keep)?;
+                channel.choose(method, keep)?;
+            }
+            Ok(())
+        },
+    )?;
     Ok(keep)
 }
 
 /// Upper bound of the saliency that any mask can keep, for every channel: the optimum where
 /// weights could be kept in part (Dantzig 1957).
 pub fn fractional_bounds<T: Code>(problem: &Problem<'_, T>) -> Result<Vec<f64>> {
-    problem.check()?;
-    (0..problem.codes.nrows())
-        .map(|channel| Ok(channel::Channel::read(problem, channel)?.fractional_bound()))
-        .collect()
+    let problem = &Checked::new(problem)?;
+    let mut free = vec![false; problem.codes.ncols()];
+    let bound = |channel| {
+        free.fill(false);
+        let bound = Channel::read(problem, channel, &mut free)?.fractional_bound();
+        let saliency = problem.saliency.row(channel);
+        let kept = saliency.iter().zip(&free).filter(|(_, free)| **free);
+        Ok(bound + kept.map(|(saliency, _)| saliency).sum::<f64>())
+    };
+    (0..problem.codes.nrows()).map(bound).collect()
 }
 
 /// Fewer weights than this are not worth waking a thread for.
 const PARALLEL_FROM: usize = 1 << 13;
+
+/// About so many weights are done at a time.
+const CHUNK: usize = 1 << 13;
+
+/// A problem whose parts go together.
+struct Checked<'p, 'a, T> {
+    problem: &'p Problem<'a, T>,
+    /// `high - low` of every input where all channels see the same.
+    widths: Option<Vec<u64>>,
+}
+
+impl<'a, T> Deref for Checked<'_, 'a, T> {
+    type Target = Problem<'a, T>;
+
+    fn deref(&self) -> &Self::Target {
+        self.problem
+    }
+}
+
+impl<'p, 'a, T: Code> Checked<'p, 'a, T> {
+    fn new(problem: &'p Problem<'a, T>) -> Result<Self> {
+        problem.check()?;
+        let widths = (problem.inputs.len() == 1).then(|| problem.widths_of(0));
+        Ok(Self { problem, widths })
+    }
+}
 
 impl<T: Code> Problem<'_, T> {
     fn bits_of(&self, channel: usize) -> u32 {
         self.bits[if self.bits.len() == 1 { 0 } else { channel }] as u32
     }
 
-    /// Hands every weight that is not gone to `see`: input, code, the input's range, saliency.
-    fn visit(&self, channel: usize, mut see: impl FnMut(u32, i64, (i64, i64), f64)) {
-        let inputs = &self.inputs[if self.inputs.len() == 1 { 0 } else { channel }];
+    fn inputs_of(&self, channel: usize) -> &InputRanges {
+        &self.inputs[if self.inputs.len() == 1 { 0 } else { channel }]
+    }
+
+    /// `high - low` of every input of a channel.
+    fn widths_of(&self, channel: usize) -> Vec<u64> {
+        let inputs = self.inputs_of(channel);
+        let ends = (0..self.codes.ncols()).map(|input| inputs.at(input));
+        ends.map(|(low, high)| high.abs_diff(low)).collect()
+    }
+
+    /// Hands every weight that is not gone to `see`: input, code, saliency.
+    #[inline(always)]
+    fn visit(&self, channel: usize, mut see: impl FnMut(usize, i64, f64)) {
+        let (codes, saliency) = (self.codes.row(channel), self.saliency.row(channel));
         let mask = self.mask.as_ref().map(|mask| mask.row(channel));
-        let weights = Zip::indexed(self.codes.row(channel)).and(self.saliency.row(channel));
-        weights.for_each(|input, w, &saliency| {
+        // Loops over slices cost half of those over views, which mind strides.
+        if let (Some(codes), Some(saliency)) = (codes.as_slice(), saliency.as_slice()) {
+            let weights = codes.iter().zip(saliency).enumerate();
+            match mask.map(|mask| {
+                mask.to_slice()
+                    .map_or_else(|| mask.to_vec().into(), Cow::Borrowed)
+            }) {
+                None => weights.for_each(|(input, (w, s))| see(input, w.value(), *s)),
+                Some(mask) => weights
+                    .zip(mask.iter())
+                    .for_each(|((input, (w, s)), kept)| {
+                        if *kept != 0 {
+                            see(input, w.value(), *s);
+                        }
+                    }),
+            }
+            return;
+        }
+        Zip::indexed(codes).and(saliency).for_each(|input, w, s| {
             if mask.as_ref().is_none_or(|mask| mask[input] != 0) {
-                see(input as u32, w.value(), inputs.at(input), saliency);
+                see(input, w.value(), *s);
             }
         });
     }

@@ -1,13 +1,17 @@
 """Rounding in circuits: exact at a lower price, approximate for less and within its bounds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import secateur
 from backends import on_each_backend
 from networks import Builder, inputs
-from secateur import analyze, compile, price
+from secateur import analyze, compile, price, verify
+from secateur.checker import check
+from secateur.circuits.certificate import Certificate
 from secateur.circuits.circuit import Circuit
 from secateur.errors import ArgumentError, BackendError
 from secateur.narrowing import narrow, round_harmlessly
@@ -134,7 +138,9 @@ def test_a_price_is_a_table_and_json(backend):
     found = price(stepped(5, 2), backend.name, **STRICT)
     text = str(found)
     assert "at p_error 9." in text
-    assert text.splitlines()[0].split() == ["node", "kind", "bits", "lookups", "bits", "dropped"]
+    assert text.splitlines()[0].split() == [
+        *("node", "kind", "bits", "lookups", "bits", "dropped", "about")
+    ]
     told = json.loads(found.to_json())
     assert told["complexity"] == found.complexity
     assert [layer["name"] for layer in told["layers"]] == [p.name for p in found.layers]
@@ -167,3 +173,36 @@ def test_a_rounded_network_decrypts_to_its_integers_on_witnesses_too(backend):
     if backend.name == "concrete-python":
         assert any(layer.rounding_bits for layer in circuit.price.layers)
     assert (circuit.encrypt_run_decrypt(x) == network(x)).all()
+
+
+def checked(network, tmp_path, **changed):
+    """What the independent checker says of a certificate with some facts of 'lookup1' changed."""
+    certificate = Certificate.of(network)
+    nodes = tuple(
+        replace(node, **changed) if node.name == "lookup1" else node for node in certificate.nodes
+    )
+    replace(certificate, nodes=nodes).save(tmp_path / "certificate.json")
+    secateur.save(network, tmp_path / "network.safetensors")
+    verdict = verify(Certificate.load(tmp_path / "certificate.json"), network)
+    found = check(tmp_path / "certificate.json", tmp_path / "network.safetensors")
+    assert verdict.holds == (not found)
+    return found
+
+
+def test_the_certificate_says_that_rounding_is_harmless(tmp_path):
+    rounded = round_harmlessly(narrow(stepped(6, 3)), {"lookup1": 3})
+    assert not checked(rounded, tmp_path)
+    (node,) = [n for n in Certificate.of(rounded).nodes if n.name == "lookup1"]
+    assert (node.rounding_bits, node.harmless) == (3, True)
+    (found,) = checked(rounded, tmp_path, rounding_bits=2)
+    assert "rounding_bits is certified as 2, but is 3" in found
+
+
+def test_the_certificate_says_where_rounding_changes_codes(tmp_path):
+    network = narrow(stepped(6, 3))
+    lossy = network.with_operations(replace(network["lookup1"], rounding_bits=5))
+    (node,) = [n for n in Certificate.of(lossy).nodes if n.name == "lookup1"]
+    assert not node.harmless
+    assert not checked(lossy, tmp_path)
+    (found,) = checked(lossy, tmp_path, harmless=True)
+    assert "harmless is certified as True, but is False" in found

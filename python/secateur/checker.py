@@ -1,0 +1,416 @@
+"""Checks a certificate against a network's file; needs nothing but Python.
+
+    python checker.py CERTIFICATE NETWORK
+
+It ends with status 0 where the proof holds, else with 1, and says where it does not. Everything
+is computed again, in Python's integers, which never overflow: the range of every operation from
+the ranges before it, the hash of all codes and tables, and for every end that is called attained
+what the network gives for its witness.
+
+What has to be trusted: this file; Python with its `json`, `hashlib` and `math`, on a machine
+whose float64 is IEEE 754 and whose bytes are little-endian. What the certificate does not say
+is not checked: that the network is the one you mean (compare its fingerprint), and what is done
+with its integers once they are decrypted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from array import array
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, product
+from operator import mul
+from typing import Any
+
+_DTYPES = {"I8": "b|i1", "U8": "B|u1", "I16": "h<i2", "I32": "i<i4", "I64": "q<i8", "F64": "d<f8"}
+_WINDOWED = ("conv", "sum-pool", "max-pool")
+_LARGEST_TABLE = 1 << 16
+_Tensor = namedtuple("_Tensor", ["shape", "values", "dtype", "content"])
+
+#: How an element comes about: bias, coefficients, elements of the sources, counted through.
+_Row = tuple[int, Sequence[int], Sequence[int]]
+_Made = tuple[list[int], Callable[[int], _Row]]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the network's description, an operation for example, and the file's arrays."""
+
+    fields: dict[str, Any]
+    tensors: dict[str, _Tensor]
+
+    def __getitem__(self, field: str) -> Any:
+        value = self.fields[field]
+        if not isinstance(value, dict):
+            return value
+        return self.tensors[value["$tensor"]] if "$tensor" in value else _Part(value, self.tensors)
+
+    def of(self, field: str, channel: int, default: int = 0) -> Any:  # of [channels] or [1]
+        found = self[field]
+        return default if found is None else found.values[channel if len(found.values) > 1 else 0]
+
+
+@dataclass(frozen=True)
+class _Node:
+    """An operation: the range of each element, in row-major order, and how it comes about."""
+
+    part: _Part
+    kind: str
+    shape: list[int]
+    sources: list[_Node]
+    row: Callable[[int], _Row]
+    low: list[int]
+    high: list[int]
+
+    @property
+    def size(self) -> int:  # of a channel
+        return math.prod(self.shape[1:])
+
+    def hulls(self) -> list[tuple[int, int]]:
+        parts = [slice(at, at + self.size) for at in range(0, len(self.low), self.size)]
+        return [(min(self.low[p]), max(self.high[p])) for p in parts]
+
+    def fill(self) -> None:
+        low = [end for source in self.sources for end in source.low]
+        high = [end for source in self.sources for end in source.high]
+        channel = [c for s in self.sources for c in range(s.shape[0]) for _ in range(s.size)]
+        # Of channels of one range each, windows that meet the same taps have one range.
+        alike = len({*zip(channel, low, high, strict=True)}) == self.sources[0].shape[0]
+        wide = max(map(int.__sub__, high, low)) >= _LARGEST_TABLE
+        known: dict[Any, tuple[int, int]] = {}
+        for element in range(math.prod(self.shape)):
+            row, key = self.row(element), tuple[int, ...]((element,))
+            if self.kind == "lookup":
+                key = element // self.size, low[element], high[element]
+            elif self.kind in _WINDOWED and alike:
+                key = element // self.size, *row[1], *(channel[e] for e in row[2])
+            if key not in known:
+                below, above = [low[e] for e in row[2]], [high[e] for e in row[2]]
+                known[key] = self.ends(element, row, below, above, wide)
+            self.low.append(known[key][0])
+            self.high.append(known[key][1])
+        if self.kind in _WINDOWED:
+            hulls = self.hulls()
+            self.low[:] = [low for low, _ in hulls for _ in range(self.size)]
+            self.high[:] = [high for _, high in hulls for _ in range(self.size)]
+
+    def ends(self, element: int, row: _Row, low: Any, high: Any, wide: Any = 0) -> tuple[int, int]:
+        """Return the range of an element, given those of the elements in its row."""
+        if self.kind == "lookup":
+            return _codes(self.part, element // self.size, low[0], high[0], wide)
+        if self.kind == "max-pool":
+            return max(low), max(high)
+        ends = list(zip(row[1], low, high, strict=True))
+        least = row[0] + sum(c * (n if c > 0 else h) for c, n, h in ends)
+        return least, row[0] + sum(c * (h if c > 0 else n) for c, n, h in ends)
+
+    def facts(self, said: dict[str, Any]) -> Iterator[str]:
+        name, (low, high) = said["name"], zip(*self.hulls(), strict=True)
+        least, most = min(low), max(high)
+        bits = max((end if end >= 0 else ~end).bit_length() for end in (least, most))
+        bits += least < 0
+        dropped = self.part.fields.get("rounding_bits", 0)
+        own = self.kind, self.shape, [*low], [*high], bits, dropped, self.harmless(dropped)
+        facts = ("kind", "shape", "low", "high", "bits", "rounding_bits", "harmless")
+        for fact, value in zip(facts, own, strict=True):
+            if said[fact] != value:
+                yield f"node {name!r}: {fact} is certified as {said[fact]}, but is {value}"
+        if not -(1 << 63) <= least <= most < 1 << 63 or len(said["witnesses"]) != len(low):
+            yield f"node {name!r}: [{least}, {most}] leaves 64 bits, or witnesses are missing"
+
+    def harmless(self, dropped: int) -> bool:
+        """Return whether a lookup gives the same codes if it drops no bits."""
+        hulls = self.sources[0].hulls() if dropped else []
+        if any(high - low >= _LARGEST_TABLE for low, high in hulls):
+            return False
+        try:
+            return all(
+                _code_of(self.part, channel, v, dropped) == _code_of(self.part, channel, v, 0)
+                for channel, (low, high) in enumerate(hulls)
+                for v in range(low, high + 1)
+            )
+        except ValueError:
+            return False
+
+    def witnesses(self, said: dict[str, Any], inputs: list[Any], memo: Any) -> Iterator[str]:
+        for channel, pair in enumerate(said["witnesses"]):
+            elements = range(channel * self.size, (channel + 1) * self.size)
+            for which, end, extreme in zip(pair, ("low", "high"), (min, max), strict=True):
+                if which is not None:
+                    x = inputs[which]
+                    reached = extreme(self.value(e, x, which, memo) for e in elements)
+                    if reached != said[end][channel]:
+                        what = f"{end} is {said[end][channel]}, its witness reaches {reached}"
+                        yield f"node {said['name']!r}, channel {channel}: {what}"
+
+    def value(self, element: int, x: list[int], which: int, memo: dict[Any, int]) -> int:
+        if self.kind == "input":
+            return x[element]
+        key = which, self.part["name"], element
+        if key not in memo:
+            row, values = self.row(element), []
+            for coefficient, at in zip(row[1], row[2], strict=True):
+                source = 0
+                while at >= len(self.sources[source].low):
+                    at -= len(self.sources[source].low)
+                    source += 1
+                values.append(self.sources[source].value(at, x, which, memo) if coefficient else 0)
+            memo[key] = self.ends(element, row, values, values)[0]
+        return memo[key]
+
+
+def check(certificate: str, network: str) -> list[str]:
+    """Return a line for each fact of a certificate's file that is not so of a network's file."""
+    try:
+        graph, problems = _read_network(network)
+        with open(certificate, "rb") as file:
+            certified = json.loads(file.read())
+        if (certified["format"], certified["version"]) != ("secateur-certificate", 2):
+            raise ValueError(f"{certificate} is no certificate of version 2")
+        own = certified.pop("sha256")
+        if own != hashlib.sha256(json.dumps(certified, sort_keys=True).encode()).hexdigest():
+            problems.append("the certificate's own hash is wrong")
+        if certified["network"] != _hash(graph.fields, graph.tensors):
+            problems.append(f"the certificate is of another network, {certified['network']}")
+        nodes, memo = _nodes(graph), dict[Any, int]()
+        given = nodes[graph["input"]["name"]]
+        inputs = [_unpacked(packed, given) for packed in certified["witnesses"]]
+        names = [said["name"] for said in certified["nodes"]]
+        if names != list(nodes):
+            problems.append(f"the certificate is about {names}, the network has {list(nodes)}")
+        for said in certified["nodes"]:
+            if node := nodes.get(said["name"]):
+                problems += node.facts(said)
+                problems += node.witnesses(said, inputs, memo)
+    except Exception as error:  # whatever a damaged or forged file leads to
+        return [f"a file is damaged, or of another version: {type(error).__name__}: {error}"]
+    return problems
+
+
+def _read_network(path: str) -> tuple[_Part, list[str]]:
+    with open(path, "rb") as file:
+        content = file.read()
+    start = 8 + int.from_bytes(content[:8], "little")
+    layout = json.loads(content[8:start])
+    header = json.loads(layout.pop("__metadata__")["secateur"])
+    if (header["format"], header["version"]) != ("secateur-network", 1):
+        raise ValueError(f"{path} is no network of version 1")
+    tensors = {}
+    for name, entry in layout.items():
+        first, last = (start + offset for offset in entry["data_offsets"])
+        dtype = _DTYPES[entry["dtype"]]
+        values = array(dtype[0], content[first:last])
+        if len(values) != math.prod(entry["shape"]):
+            raise ValueError(f"array {name} has {len(values)} elements, not {entry['shape']}")
+        tensors[name] = _Tensor(entry["shape"], values, dtype[1:], content[first:last])
+    right = header.pop("sha256") == _hash(header, tensors)
+    return _Part(header["network"], tensors), [] if right else ["the network's own hash is wrong"]
+
+
+def _hash(value: Any, tensors: dict[str, _Tensor]) -> str:
+    parts = [(value, b"")]
+    parts += [([n, t.dtype, t.shape], t.content) for n, t in sorted(tensors.items())]
+    digest = hashlib.sha256()
+    for part, content in parts:
+        digest.update(json.dumps(part, sort_keys=True, separators=(",", ":")).encode() + content)
+    return digest.hexdigest()
+
+
+def _nodes(graph: _Part) -> dict[str, _Node]:
+    given = graph["input"]
+    ends = [_broadcast(given[end], given["shape"]) for end in ("low", "high")]
+    nodes = {given["name"]: _Node(given, "input", given["shape"], [], lambda e: (e, (), ()), *ends)}
+    for fields in graph["operations"]:
+        part, kind = _Part(fields, graph.tensors), fields["$kind"]
+        sources = [nodes[s] for s in fields.get("sources") or [fields["source"]]]
+        shape, row = _OPERATIONS[kind](part, *(s.shape for s in sources))
+        if min(shape) < 1 or part["name"] in nodes:
+            raise ValueError(f"node {part['name']!r} has the shape {shape}, or is there twice")
+        nodes[part["name"]] = _Node(part, kind, shape, sources, row, [], [])
+        nodes[part["name"]].fill()
+    return nodes
+
+
+def _broadcast(tensor: _Tensor, shape: list[int]) -> list[int]:
+    own = [1] * (len(shape) - len(tensor.shape)) + list(tensor.shape)
+    steps = [math.prod(own[a + 1 :]) * (n > 1) for a, n in enumerate(own)]
+    return [tensor.values[sum(map(mul, at, steps))] for at in product(*map(range, shape))]
+
+
+def _unpacked(packed: Any, given: _Node) -> list[int]:
+    x: list[int] = packed
+    if isinstance(packed, str):
+        bits = f"{int('1' + packed, 16):b}"[1 : 1 + len(given.low)]
+        ends = zip(given.low, given.high, bits, strict=True)
+        x = [high if bit == "1" else low for low, high, bit in ends]
+    for low, value, high in zip(given.low, x, given.high, strict=True):
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"a witness is no input: {value} is not in [{low}, {high}]")
+    return x
+
+
+def _windows(part: _Part, source: list[int]) -> _Made:
+    # A linear layer is a convolution without axes, a pool one of single channels with ones.
+    codes = part["codes"] if "codes" in part.fields else None
+    out, inputs, *kernel = codes.shape if codes else (source[0], 1, *part["kernel"])
+    groups, axes = part.fields.get("groups", 1) if codes else out, range(len(kernel))
+    gaps = part.fields.get("dilation") or [1 for _ in axes]
+    stride, pads = part.fields.get("stride", []), part.fields.get("padding", [])
+    extents, size = source[1:], math.prod(source[1:])
+    if source[0] != inputs * groups or out % groups or len(extents) != len(kernel):
+        raise ValueError(f"layer {part['name']!r} does not take {source}")
+    reach = [extents[a] + sum(pads[a]) - gaps[a] * (kernel[a] - 1) - 1 for a in axes]
+    counts = [reach[a] // stride[a] + 1 for a in axes]
+    under = []
+    for place in product(*map(range, counts)):
+        taps = []
+        for tap, index in enumerate(product(*map(range, kernel))):
+            at = [place[a] * stride[a] - pads[a][0] + index[a] * gaps[a] for a in axes]
+            if all(0 <= at[a] < extents[a] for a in axes):
+                taps.append((tap, sum(at[a] * math.prod(extents[a + 1 :]) for a in axes)))
+        under.append(taps)
+
+    def row(element: int) -> _Row:
+        channel, position = divmod(element, len(under))
+        first, taps = channel // (out // groups) * inputs, math.prod(kernel)
+        at = [(first + c) * size + e for c in range(inputs) for _, e in under[position]]
+        if codes is None:
+            return 0, [1] * len(at), at
+        rows = range(channel * inputs * taps, (channel + 1) * inputs * taps, taps)
+        own = [codes.values[start + tap] for start in rows for tap, _ in under[position]]
+        return part.of("bias", channel), own, at
+
+    return [out, *counts], row
+
+
+def _add(part: _Part, *sources: list[int]) -> _Made:
+    size, inner = math.prod(sources[0]), math.prod(sources[0][1:])
+    ones, end = [1] * len(sources), len(sources) * size
+    return sources[0], lambda e: (part.of("bias", e // inner), ones, range(e, end, size))
+
+
+def _moved(shape: list[int], elements: Sequence[int]) -> _Made:
+    return shape, lambda e: (0, (1,), (elements[e],))
+
+
+def _transpose(part: _Part, source: list[int]) -> _Made:
+    shape = [source[a] for a in part["axes"]]
+    steps = [math.prod(source[a + 1 :]) for a in part["axes"]]
+    return _moved(shape, [sum(map(mul, at, steps)) for at in product(*map(range, shape))])
+
+
+def _concat(part: _Part, *sources: list[int]) -> _Made:
+    axis, starts = part["axis"], [*accumulate(map(math.prod, sources), initial=0)]
+    runs = [math.prod(s[axis:]) for s in sources]
+    elements: list[int] = []
+    for outer in range(math.prod(sources[0][:axis])):
+        for start, run in zip(starts, runs, strict=False):
+            elements += range(start + outer * run, start + (outer + 1) * run)
+    joined = sum(s[axis] for s in sources)
+    return _moved([*sources[0][:axis], joined, *sources[0][axis + 1 :]], elements)
+
+
+_OPERATIONS: dict[str, Callable[..., _Made]] = {
+    "linear": _windows,
+    "conv": _windows,
+    "sum-pool": _windows,
+    "max-pool": _windows,
+    "add": _add,
+    "lookup": lambda part, source: _moved(source, range(math.prod(source))),
+    "reshape": lambda part, source: _moved(part["to"], range(math.prod(source))),
+    "transpose": _transpose,
+    "concat": _concat,
+}
+
+
+_ACTIVATIONS: dict[str, Callable[..., float]] = {
+    "abs": abs,
+    "celu": lambda x, alpha: x if x > 0 else alpha * math.expm1(x / alpha),
+    "elu": lambda x, alpha: x if x > 0 else alpha * math.expm1(x),
+    "gelu": lambda x: 0.5 * x * (1 + math.erf(x * math.sqrt(0.5))),
+    "gelu_tanh": lambda x: (
+        0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    ),
+    "hardsigmoid": lambda x: min(max(x + 3, 0.0), 6.0) / 6,
+    "hardswish": lambda x: x * min(max(x + 3, 0.0), 6.0) / 6,
+    "hardtanh": lambda x, min_val, max_val: min(max(x, min_val), max_val),
+    "leaky_relu": lambda x, negative_slope: x if x >= 0 else negative_slope * x,
+    "logsigmoid": lambda x: -_ACTIVATIONS["softplus"](-x),
+    "mish": lambda x: x * math.tanh(_ACTIVATIONS["softplus"](x)),
+    "relu": lambda x: max(x, 0.0),
+    "selu": lambda x: 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * math.expm1(x)),
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
+    "silu": lambda x: x * _ACTIVATIONS["sigmoid"](x),
+    "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
+    "softsign": lambda x: x / (1 + abs(x)),
+    "tanh": math.tanh,
+}
+_ROUNDINGS: dict[str, Callable[[float], float]] = {
+    "half_even": round,
+    "half_up": lambda x: math.copysign(abs(x) // 1 + (abs(x) % 1 >= 0.5), x),
+    "half_down": lambda x: math.copysign(abs(x) // 1 + (abs(x) % 1 > 0.5), x),
+    "up": lambda x: math.copysign(math.ceil(abs(x)), x),
+    "down": math.trunc,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "sign": lambda x: 1 if x >= 0 else -1,
+}
+
+
+def _rounded(grid: dict[str, Any], x: float) -> int:
+    scaled = x / grid["scale"] + grid["zero_point"]
+    if math.isinf(scaled):
+        return int(grid["high"] if scaled > 0 else grid["low"])
+    rounded = _ROUNDINGS[grid["rounding"]](scaled) - grid["zero_point"]
+    return int(min(max(rounded, grid["low"]), grid["high"]))
+
+
+def _code_of(part: _Part, channel: int, v: int, bits: int) -> int:
+    table = part["table"]
+    v = (v >> bits << bits) * part.of("factor", channel, 1) + part.of("offset", channel)
+    if table["$kind"] == "explicit-table":
+        rows, entries = table["values"].shape
+        at = v - table.of("start", channel)
+        if not 0 <= at < entries:
+            raise ValueError(f"{part['name']!r} has no entry for {v} in channel {channel}")
+        return int(table["values"].values[(channel if rows > 1 else 0) * entries + at])
+    x = float(v)
+    for step in (_Part(fields, part.tensors) for fields in table["steps"]):
+        if step["$kind"] == "affine":
+            x = x * step.of("scale", channel) + step.of("offset", channel)
+        elif step["$kind"] == "quantize":
+            x = _rounded(step.fields, x) * step["scale"]
+        else:
+            x = _ACTIVATIONS[step["name"]](x, **step.fields["parameters"])
+    return _rounded(table.fields["quantize"], x)
+
+
+def _codes(part: _Part, channel: int, low: int, high: int, wide: Any) -> tuple[int, int]:
+    """Return the range of a lookup over [low, high]: all its codes where those are too many."""
+    bits = part["rounding_bits"]
+    table = part["table"].fields
+    steps = [s for s in table.get("steps", ()) if s["$kind"] == "activation"]
+    # What never turns an order of values around; nor does float64, in rounding it.
+    orderly = ("relu", "hardsigmoid", "hardtanh", "leaky_relu")
+    slopes = [s["parameters"].get("negative_slope", 0) for s in steps if s["name"] in orderly]
+    if "steps" in table and len(slopes) == len(steps) and min(slopes, default=0) >= 0:
+        codes = [_code_of(part, channel, v, bits) for v in (low, high)]
+    elif not wide:
+        codes = [_code_of(part, channel, v, bits) for v in range(low, high + 1)]
+    else:
+        every = part["table"]["values"].values if "values" in table else ()
+        codes = [*every] or [table["quantize"]["low"], table["quantize"]["high"]]
+    return min(codes), max(codes)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(f"usage: python {sys.argv[0]} CERTIFICATE NETWORK")
+    found = check(*sys.argv[1:])
+    print("\n".join(found) or "the proof holds")
+    sys.exit(bool(found))

@@ -1,0 +1,307 @@
+"""The service: one circuit over HTTP, for many clients at a time.
+
+    GET    /health      is it there; for load balancers, without a token
+    GET    /metrics     for Prometheus
+    GET    /circuit     which circuit, and how large its messages are
+    HEAD   /keys/{id}   are these evaluation keys known
+    PUT    /keys/{id}   a message of evaluation keys
+    DELETE /keys/{id}   forget them
+    POST   /run         a message of an encrypted input; answers with one of a result
+
+What is refused is a JSON object `{"error": {"type", "message"}}`. No log holds a ciphertext,
+a key or a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from secateur.backends import Specs
+from secateur.deployment.keystore import KeyStore
+from secateur.deployment.messages import LONGEST_HEADER, LONGEST_LINE, Message
+from secateur.deployment.workers import Workers
+from secateur.errors import (
+    ForeignKeysError,
+    MessageError,
+    MismatchError,
+    SecateurError,
+    StoreFullError,
+    WorkerDiedError,
+    WorkerTimeoutError,
+)
+
+log = logging.getLogger("secateur.serve")
+
+#: A bearer token, or None where none was sent ↦ who it is, or None where nobody is.
+Authenticate = Callable[[str | None], str | None]
+
+#: Error → status of the answer.
+_STATUS: dict[type[SecateurError], int] = {
+    ForeignKeysError: 409,
+    MismatchError: 409,
+    MessageError: 422,
+    StoreFullError: 507,
+    WorkerDiedError: 422,
+    WorkerTimeoutError: 504,
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server puts up with.
+
+    Args:
+        workers: processes that compute.
+        waiting: requests that may wait for one; more are sent away for now.
+        run_s: seconds that one computation may take.
+        receive_s: seconds that a request may take to arrive.
+        first_s: seconds until a connection has sent the first line and headers of a request.
+        resident_keys: clients whose keys each worker keeps in memory.
+        keys_per_owner, keys_in_all: evaluation keys that are kept on disk.
+        expiry_s: seconds without use after which they are forgotten.
+    """
+
+    workers: int = 2
+    waiting: int = 64
+    run_s: float = 120.0
+    receive_s: float = 120.0
+    first_s: float = 10.0
+    resident_keys: int = 4
+    keys_per_owner: int = 16
+    keys_in_all: int = 256
+    expiry_s: float = 7 * 24 * 3600.0
+
+
+class RefusalError(Exception):
+    """An answer that is none: its status, its kind, its reason."""
+
+    def __init__(self, status: int, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.kind = status, kind
+
+
+class Service:
+    """One circuit behind HTTP.
+
+    Args:
+        directory: the server part of a saved circuit.
+        circuit: its name, the hash of its manifest.
+        specs: sizes of its keys and ciphertexts.
+        keys: where clients' evaluation keys are kept.
+        limits: what is put up with.
+        authenticate: who a token belongs to; everybody is one owner where it is None.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        circuit: str,
+        specs: Specs,
+        keys: KeyStore,
+        limits: Limits,
+        authenticate: Authenticate | None = None,
+    ) -> None:
+        self.directory, self.circuit, self.specs = directory, circuit, specs
+        self.keys, self.limits, self.authenticate = keys, limits, authenticate
+        self.registry = CollectorRegistry()
+        self.answers = Counter(
+            "secateur_answers", "Answers", ["route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "secateur_run_seconds",
+            "Time of a computation, waiting included",
+            registry=self.registry,
+        )
+        self.deaths = Counter(
+            "secateur_worker_deaths", "Workers that died or were too slow", registry=self.registry
+        )
+        self.busy = Gauge("secateur_waiting", "Requests in work", registry=self.registry)
+        stored = Gauge("secateur_keys", "Evaluation keys that are kept", registry=self.registry)
+        stored.set_function(lambda: len(self.keys))
+        self._under_way = 0
+
+    def app(self) -> Starlette:
+        """Return the ASGI application; workers live from its start to its end."""
+        routes = [
+            Route("/health", self._answering(self.health), methods=["GET"]),
+            Route("/metrics", self._answering(self.metrics), methods=["GET"]),
+            Route("/circuit", self._answering(self.about), methods=["GET"]),
+            Route("/keys/{id}", self._answering(self.has_keys), methods=["HEAD"]),
+            Route("/keys/{id}", self._answering(self.put_keys), methods=["PUT"]),
+            Route("/keys/{id}", self._answering(self.drop_keys), methods=["DELETE"]),
+            Route("/run", self._answering(self.run), methods=["POST"]),
+        ]
+        return Starlette(routes=routes, lifespan=self._lifespan)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        limits = self.limits
+        self.workers = Workers(
+            self.directory, limits.workers, limits.run_s, limits.resident_keys, self.deaths.inc
+        )
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.workers.stop)
+
+    async def health(self, request: Request, owner: str) -> Response:
+        return JSONResponse({"status": "ok", "circuit": self.circuit})
+
+    async def metrics(self, request: Request, owner: str) -> Response:
+        return Response(generate_latest(self.registry), media_type="text/plain; version=0.0.4")
+
+    async def about(self, request: Request, owner: str) -> Response:
+        specs = self.specs
+        return JSONResponse(
+            {
+                "circuit": self.circuit,
+                "evaluation_key_bytes": specs.evaluation_key_bytes,
+                "input_bytes": specs.input_bytes,
+                "output_bytes": specs.output_bytes,
+            }
+        )
+
+    async def has_keys(self, request: Request, owner: str) -> Response:
+        known = self.keys.find(owner, request.path_params["id"]) is not None
+        return Response(status_code=200 if known else 404)
+
+    async def put_keys(self, request: Request, owner: str) -> Response:
+        id = request.path_params["id"]
+        if self.keys.find(owner, id) is not None:
+            return Response(status_code=200)  # the same keys: they are named by their hash
+        size = self.specs.evaluation_key_bytes
+        with self._room():
+            body = await self._body(request, size)
+            opened = await asyncio.to_thread(
+                Message.open, body, "evaluation keys", self.circuit, size
+            )
+            if opened.keys != id:
+                raise RefusalError(409, "ForeignKeysError", "the keys have another name")
+            with self.keys.adding(owner, id) as file:
+                await asyncio.to_thread(file.write, body)
+            path = self.keys.find(owner, id)
+            try:
+                if path is not None:
+                    await self.workers.check(path, id)
+            except BaseException:
+                self.keys.remove(owner, id)
+                raise
+        return Response(status_code=201)
+
+    async def drop_keys(self, request: Request, owner: str) -> Response:
+        known = self.keys.remove(owner, request.path_params["id"])
+        return Response(status_code=204 if known else 404)
+
+    async def run(self, request: Request, owner: str) -> Response:
+        with self._room():
+            body = await self._body(request, self.specs.input_bytes)
+            opened = Message.open(body, "input", self.circuit, self.specs.input_bytes)
+            path = self.keys.find(owner, opened.keys)
+            if path is None:
+                raise RefusalError(404, "UnknownKeys", "no such evaluation keys; send them first")
+            with self.seconds.time():
+                result = await self.workers.run(body, path, opened.keys)
+        return Response(result, media_type="application/octet-stream")
+
+    def _room(self) -> Any:
+        """Count a request in, or send it away where too many are here."""
+        if self._under_way >= self.limits.waiting + self.limits.workers:
+            raise RefusalError(503, "Busy", "too many requests are waiting; try again")
+        return self._Counted(self)
+
+    class _Counted:
+        def __init__(self, service: Service) -> None:
+            self.service = service
+
+        def __enter__(self) -> None:
+            self.service._under_way += 1
+            self.service.busy.inc()
+
+        def __exit__(self, *failure: object) -> None:
+            self.service._under_way -= 1
+            self.service.busy.dec()
+
+    async def _body(self, request: Request, size: int) -> bytes:
+        """Return the body of a request, which may be as long as the specs say, and as slow."""
+        most = size + LONGEST_HEADER + LONGEST_LINE
+        stated = request.headers.get("content-length", "0")
+        if not stated.isdecimal() or int(stated) > most:
+            raise RefusalError(
+                413, "TooLarge", f"no message of this kind has more than {most} bytes"
+            )
+
+        async def receive() -> bytes:
+            body = bytearray()
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise RefusalError(413, "TooLarge", f"the message has more than {most} bytes")
+            return bytes(body)
+
+        try:
+            return await asyncio.wait_for(receive(), self.limits.receive_s)
+        except (asyncio.TimeoutError, TimeoutError):
+            raise RefusalError(408, "TooSlow", "the message did not arrive in time") from None
+
+    def _owner(self, request: Request) -> str:
+        if self.authenticate is None or request.url.path == "/health":
+            return ""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        owner = self.authenticate(token if scheme.lower() == "bearer" else None)
+        if owner is None:
+            raise RefusalError(401, "Unauthorized", "a valid token is needed")
+        return owner
+
+    def _answering(self, handle: Callable[[Request, str], Any]) -> Callable[[Request], Any]:
+        """Return the endpoint that answers whatever comes of `handle`, counts it and logs it."""
+        name = handle.__name__
+
+        async def endpoint(request: Request) -> Response:
+            start, owner = time.perf_counter(), ""
+            try:
+                owner = self._owner(request)
+                response = await handle(request, owner)
+            except RefusalError as refusal:
+                response = _error(refusal.status, refusal.kind, str(refusal))
+            except ClientDisconnect:
+                response = _error(400, "Disconnected", "the client went away")
+            except SecateurError as error:
+                status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 500)
+                response = _error(status, type(error).__name__, str(error))
+            except Exception:
+                log.exception("a request failed")
+                response = _error(500, "InternalError", "the request failed; see the server's log")
+            self.answers.labels(name, str(response.status_code)).inc()
+            if name not in ("health", "metrics"):
+                facts = {
+                    "route": name,
+                    "status": response.status_code,
+                    "seconds": round(time.perf_counter() - start, 4),
+                    "owner": owner,
+                    "client": request.client.host if request.client else None,
+                }
+                log.info(json.dumps(facts))
+            return response
+
+        return endpoint
+
+
+def _error(status: int, kind: str, reason: str) -> Response:
+    headers = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}.get(status)
+    return JSONResponse(
+        {"error": {"type": kind, "message": reason}}, status_code=status, headers=headers
+    )
