@@ -40,10 +40,12 @@ check: $(LANE)/.built
 
 test: lint $(LANES:=/.built)
 	cargo test --release --workspace
-	for lane in $(LANES); do \
-		echo "== $$lane: $$($$lane/bin/python --version)"; \
-		$$lane/bin/python -m pytest || exit 1; \
-	done
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(LANES:%=test-in-%)
+
+# One lane's tests; the lanes run side by side, and each shows its output when it is done.
+test-in-%:
+	@echo "== $*: $$($*/bin/python --version)"
+	$*/bin/python -m pytest -o cache_dir=$*/.pytest_cache
 
 lint: $(LANE)/.built
 	cargo fmt --check

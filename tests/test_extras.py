@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from secateur.files import lock
+
 NETWORK = """
     import numpy as np
     import secateur
@@ -170,6 +172,29 @@ PROGRAMS = {
         assert (client.decrypt(answer) == network(x)).all()
         print(secateur.concrete.compile(lambda x: x * 3, {"x": Range(0, 3)}))
     """,
+    "client": """
+        from secateur.deployment import Client
+        from secateur.errors import ServiceError
+
+        secateur.compile(network).save("circuit")
+        for _ in range(2):
+            client = Client.load("circuit/client", "me.keys", "correct horse")
+        try:
+            client.connect("http://127.0.0.1:9")
+        except ServiceError as error:
+            print(error)
+    """,
+    "serve": """
+        import json, signal, subprocess, sys
+        from urllib.request import urlopen
+
+        secateur.compile(network).save("circuit")
+        command = [sys.executable, "-I", "-m", "secateur", "serve", "circuit", "--port", "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            with urlopen(server.stdout.readline().strip() + "/health") as answer:
+                assert json.load(answer)["status"] == "ok"
+            server.send_signal(signal.SIGINT)
+    """,
 }
 HELPERS = "def f(p):\n    return {'accuracy': p['n'], 'complexity': p['n']}\n"
 SMALL = ("", "cli", "files", "plot", "sweep")
@@ -180,7 +205,11 @@ def wheel(tmp_path_factory, request):
     """The wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps"]
-    subprocess.run([*build, "--wheel-dir", folder, request.config.rootpath], check=True)
+    held = lock(request.config.rootpath / "target" / "wheel")  # the other lane builds there too
+    try:
+        subprocess.run([*build, "--wheel-dir", folder, request.config.rootpath], check=True)
+    finally:
+        held.release()
     (path,) = folder.glob("*.whl")
     return path
 

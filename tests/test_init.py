@@ -38,7 +38,7 @@ def test_unknown_names_are_attribute_errors():
 
 
 def test_analysis_alone_imports_neither_torch_nor_a_backend():
-    heavy = {"torch", "brevitas", "concrete", "matplotlib", "safetensors", "pandas"}
+    heavy = {"torch", "brevitas", "onnx", "concrete", "matplotlib", "safetensors", "pandas"}
     program = (
         "import sys, secateur; secateur.analyze; secateur.bounds.linear; secateur.narrow;"
         "secateur.prune; print(*sorted(sys.modules))"
@@ -53,6 +53,7 @@ def test_analysis_alone_imports_neither_torch_nor_a_backend():
     [
         ("torch", "quantize", "torch"),
         ("brevitas", "freeze", "torch"),
+        ("onnx", "read_onnx", "onnx"),
     ],
 )
 def test_a_missing_extra_is_named(package, name, extra):

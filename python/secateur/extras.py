@@ -18,7 +18,6 @@ _EXTRAS = {
     "networkx": "fhe",
     "onnx": "onnx",
     "pandas": "sweep",
-    "pebble": "serve",
     "prometheus_client": "serve",
     "pyarrow": "sweep",
     "rich": "cli",

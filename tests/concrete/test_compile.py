@@ -376,3 +376,42 @@ def test_rounders_adjust_themselves(backend):
     circuit = concrete.compile(function, {"x": range(64)}, auto_adjust_rounders=True)
     assert rounder.lsbs_to_remove == 3
     assert [int(circuit.emulate(x)) for x in (3, 4, 63)] == [0, 1, 8]
+
+
+@on_each_backend
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: 1 if x > 2 else 0,
+        lambda x: 1 < x < 4,
+        lambda x: max(x, 3),
+        lambda x: x or 1,
+        lambda x: x in (1, 2),
+    ],
+)
+def test_python_does_not_branch_on_encrypted_values(backend, function):
+    """It would take one branch for all inputs."""
+    with pytest.raises(BackendError, match=HERE):
+        concrete.compile(function, {"x": range(8)})
+
+
+@on_each_backend
+def test_functions_that_are_none(backend):
+    for function in (5, "x + 1", lambda *x: x[0], lambda **x: x["x"]):
+        with pytest.raises(ArgumentError, match="takes"):
+            concrete.compile(function, {"x": range(8)})
+    with pytest.raises(ArgumentError, match="a mapping of its parameters"):
+        concrete.compile(lambda x: x, [("x", range(8))])
+    with pytest.raises(ShapeError, match="no parameter to encrypt"):
+        concrete.compile(lambda: 3)
+    with pytest.raises(ShapeError, match="has no elements"):
+        concrete.compile(lambda x: x + 1, {"x": range(8)}, {"x": (2, 0)})
+    for constant in (10**30, np.uint64(2**63)):
+        with pytest.raises(UnprovableError, match=f"the constant at .*{HERE}"):
+            concrete.compile(lambda x, c=constant: x * c, {"x": range(8)})
+
+
+@on_each_backend
+def test_results_that_are_constant(backend):
+    circuit = concrete.compile(lambda x: np.array([1, 2]), {"x": range(8)})
+    assert np.array_equal(circuit.emulate(3), [1, 2])

@@ -7,6 +7,8 @@ SECATEUR_LOAD=full tries what the server is made for: 8 clients with 50 requests
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
 import json
 import os
 import random
@@ -23,6 +25,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from starlette.testclient import TestClient
 
 from backends import BACKENDS
@@ -34,6 +39,7 @@ from secateur.deployment.app import Limits, Service
 from secateur.deployment.keystore import KeyStore
 from secateur.deployment.messages import Message, sha256
 from secateur.deployment.serving import tokens_of
+from secateur.deployment.workers import Workers as Pool
 from secateur.errors import (
     ArgumentError,
     AuthenticationError,
@@ -190,8 +196,9 @@ def test_honest_clients_are_answered_whatever_others_do(saved, serving):
                     return
 
     def silent():
-        with socket.create_connection(("127.0.0.1", int(serving.url.rpartition(":")[2]))):
-            stop.wait()
+        with socket.create_connection(("127.0.0.1", int(serving.url.rpartition(":")[2]))) as line:
+            line.settimeout(120)
+            assert line.recv(1) == b""  # the server has enough of it
 
     def killer():
         for _ in range(KILLS):
@@ -271,6 +278,57 @@ def test_a_server_of_another_circuit_is_refused(saved, serving, tmp_path):
     assert raised.value.status is None
 
 
+def self_signed(directory):
+    """A certificate for this machine, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = directory / "certificate.pem", directory / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+@pytest.mark.encrypted
+def test_tls_and_tokens_by_flags(saved, tmp_path):
+    certificate, key = self_signed(tmp_path)
+    (tmp_path / "tokens").write_text("ann 0123456789abcdef\n")
+    options = {
+        "--tls-certificate": certificate,
+        "--tls-key": key,
+        "--tokens": tmp_path / "tokens",
+        "--keys": tmp_path / "keys",
+        "--workers": "1",
+    }
+    client = Client.load(saved / "client")
+    x = np.array([0.6, -9.0, 0.2])
+    with Serving(saved, *(word for pair in options.items() for word in pair)) as running:
+        assert running.url.startswith("https://127.0.0.1:")
+        trusted = {"verify": str(certificate), "timeout_s": 600}
+        with pytest.raises(ServiceError, match="a valid token is needed") as raised:
+            client.connect(running.url, **trusted)
+        assert raised.value.status == 401
+        with client.connect(running.url, "0123456789abcdef", **trusted) as connection:
+            assert connection.predict(x) in ("no", "yes")
+        with pytest.raises(ServiceError, match=r"(?i)certificate"):
+            client.connect(running.url, "0123456789abcdef")
+    assert [path.name for path in (tmp_path / "keys").glob("*/*")] == [client.key_id]
+
+
 class Workers:
     """In place of processes: answers, or what they raise."""
 
@@ -287,7 +345,10 @@ class Workers:
     async def check(self, path, id):
         await self.run(b"", path, id)
 
-    def stop(self):
+    async def start(self):
+        pass
+
+    async def stop(self):
         pass
 
 
@@ -418,6 +479,87 @@ class TestService:
         assert statuses[0] == 200
         assert statuses[-1] == 503
         assert {a.headers["Retry-After"] for a in answers if a.status_code == 503} == {"1"}
+
+
+@pytest.mark.encrypted
+class TestWorkers:
+    """Processes that end when they are idle, at work, or too slow."""
+
+    @pytest.fixture(scope="class")
+    def client(self, saved):
+        client = Client.load(saved / "client")
+        (saved.parent / "keys").write_bytes(client.evaluation_keys())
+        return client
+
+    def asked(self, saved, client, act, timeout_s=60.0):
+        """Run `act(workers, path, keys id, question)` with one worker; count the deaths."""
+        path, deaths = saved.parent / "keys", []
+
+        async def main():
+            workers = Pool(saved / "server", 1, timeout_s, 2, lambda: deaths.append(1))
+            await workers.start()
+            try:
+                await act(workers, path, client.key_id, client.encrypt([0, 1, 0]))
+            finally:
+                await workers.stop()
+
+        asyncio.run(main())
+        return len(deaths)
+
+    def test_one_that_died_idle_is_replaced(self, saved, client):
+        async def act(workers, path, id, question):
+            worker = workers._workers[0]
+            first = worker.process.pid
+            os.kill(first, signal.SIGKILL)
+            while worker.process.pid == first or not worker.process.is_alive():
+                await asyncio.sleep(0.1)
+            assert await workers.run(question, path, id)
+
+        assert self.asked(saved, client, act) == 1
+
+    def test_one_that_dies_at_work_is_asked_again(self, saved, client):
+        async def act(workers, path, id, question):
+            answering = asyncio.create_task(workers.run(question, path, id))
+            await asyncio.sleep(0.05)
+            os.kill(workers._workers[0].process.pid, signal.SIGKILL)
+            assert await answering
+
+        assert self.asked(saved, client, act) == 1
+
+    def test_one_that_dies_twice_is_the_requests_fault(self, saved, client):
+        async def act(workers, path, id, question):
+            answering = asyncio.create_task(workers.run(question, path, id))
+            died = set()
+            while not answering.done():
+                pid = workers._workers[0].process.pid
+                if pid not in died and len(died) < 2:
+                    os.kill(pid, signal.SIGKILL)
+                    died.add(pid)
+                await asyncio.sleep(0.01)
+            with pytest.raises(WorkerDiedError, match="exit code -9"):
+                await answering
+            assert await workers.run(question, path, id)
+
+        assert self.asked(saved, client, act) == 2
+
+    def test_one_that_is_too_slow_is_ended(self, saved, client):
+        async def act(workers, path, id, question):
+            with pytest.raises(WorkerTimeoutError, match=r"more than 0\.001 seconds"):
+                await workers.run(question, path, id)
+            workers._workers[0].timeout_s = 60
+            assert await workers.run(question, path, id)
+            with pytest.raises(MessageError, match="truncated"):
+                await workers.run(question[:-1], path, id)
+
+        assert self.asked(saved, client, act, timeout_s=0.001) == 1
+
+    def test_what_hinders_them_is_raised_at_the_start(self, saved, tmp_path):
+        async def main():
+            workers = Pool(tmp_path, 2, 60, 2, lambda: None)
+            await workers.start()
+
+        with pytest.raises(FileFormatError, match="holds no part"):
+            asyncio.run(main())
 
 
 class TestKeyStore:

@@ -9,6 +9,7 @@ from collections import Counter
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from random import Random
 
 import evaluates
 import executors
@@ -327,17 +328,17 @@ DRIVER = """
 
     if __name__ == "__main__":
         directory, executor = sys.argv[1], eval(sys.argv[2])
-        points = grid(n=range(20), marks=[directory + "/marks"], sleep_s=[0.1])
+        points = grid(n=range(int(sys.argv[3])), marks=[directory + "/marks"], sleep_s=[0.1])
         journal = directory + "/runs.jsonl"
         sweep(points, evaluates.leave_a_mark, executor=executor, journal=journal)
 """
 
 
-def start_driver(directory, executor, environment):
+def start_driver(directory, executor, environment, points=20):
     script = directory / "driver.py"
     script.write_text(textwrap.dedent(DRIVER))
     return subprocess.Popen(
-        [sys.executable, script, directory, executor],
+        [sys.executable, script, directory, executor, str(points)],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -391,6 +392,40 @@ def test_a_driver_that_is_stopped_goes_on_where_it_was(
     assert [r.values["square"] for r in results] == [n * n for n in range(20)]
     times = Counter(n for n, _ in marks(tmp_path))
     assert all(times[n] == 1 for n in recorded), "a recorded point was evaluated again"
+
+
+@pytest.mark.slow
+def test_kills_of_drivers_and_workers_lose_nothing(tmp_path, with_helpers):
+    """SECATEUR_KILLS says how many; each kills the driver or one of its workers."""
+    kills, random = int(os.environ.get("SECATEUR_KILLS", "4")), Random(0)
+    journal = tmp_path / "runs.jsonl"
+    driver = start_driver(tmp_path, "2", with_helpers, points=10 * kills)
+    for _ in range(kills):
+        before = len(marks(tmp_path))
+        wait_for(
+            lambda before=before, driver=driver: (
+                len(marks(tmp_path)) > before + random.randrange(4) or driver.poll() is not None
+            ),
+            "a few points",
+        )
+        if random.random() < 0.5 and driver.poll() is None and alive(marks(tmp_path)[-1][1]):
+            os.kill(marks(tmp_path)[-1][1], signal.SIGKILL)
+        else:
+            driver.kill()
+            driver.communicate()
+            recorded = [r.point["n"] for r in Recorded(journal)] if journal.exists() else []
+            assert len(recorded) == len(set(recorded))
+            driver = start_driver(tmp_path, "2", with_helpers, points=10 * kills)
+    assert driver.wait(timeout=300) == 0
+    driver.stderr.close()
+    written = [r.point["n"] for r in Recorded(journal)]
+    assert sorted(written) == list(range(10 * kills)), "a point was lost, or recorded twice"
+    for record in Recorded(journal):
+        # A point whose worker was killed while it was alone under suspicion is a failure.
+        if record.failed:
+            assert record.outcome.failure.type == "WorkerDied"
+        else:
+            assert record.values["square"] == record.point["n"] ** 2
 
 
 def test_forked_workers_that_outlive_their_driver_do_not_keep_the_journal(tmp_path, with_helpers):

@@ -146,7 +146,7 @@ def centred(messages: Values, modulus: int) -> Values:
 
 
 @dataclass(frozen=True)
-class Step:
+class Instruction:
     """One operation of the program.
 
     Args:
@@ -184,7 +184,7 @@ class Program:
 
         self.ring = ring
         self.constants: dict[int, Values] = {}
-        self.steps: list[tuple[int, Step]] = []
+        self.steps: list[tuple[int, Instruction]] = []
         with Context() as context:
             lang.register_dialects(context)
             module = Module.parse(mlir)  # held: its operations do not keep it alive
@@ -218,7 +218,7 @@ class Program:
             )
         kinds = tuple(Kind.parse(str(o.type)) for o in operation.operands)
         options = {a.name: str(a.attr) for a in operation.attributes}
-        self.steps.append((place, Step(name, sources, kinds, kind, options)))
+        self.steps.append((place, Instruction(name, sources, kinds, kind, options)))
 
     def __call__(self, *arguments: Values) -> list[Values]:
         """Return the numbers of the outputs for the numbers of the inputs."""
@@ -251,14 +251,14 @@ def _dense(text: str, kind: Kind) -> Values:
     return numbers.reshape(kind.shape)
 
 
-def _zero(ring: Ring, step: Step) -> Values:
+def _zero(ring: Ring, step: Instruction) -> Values:
     return ring.encode(np.zeros(step.result.shape, dtype=np.int64), step.result.bits)
 
 
 def _clear_added(combine: Callable[..., Values]) -> Callable[..., Values]:
     """Of a sum or difference, one operand may be clear: it is encoded in the result's width."""
 
-    def operation(ring: Ring, step: Step, *operands: Values) -> Values:
+    def operation(ring: Ring, step: Instruction, *operands: Values) -> Values:
         numbers = [
             value if kind.encrypted else ring.encode(value, step.result.bits)
             for value, kind in zip(operands, step.kinds, strict=True)
@@ -268,25 +268,25 @@ def _clear_added(combine: Callable[..., Values]) -> Callable[..., Values]:
     return operation
 
 
-def _multiply(ring: Ring, step: Step, number: Values, factor: Values) -> Values:
+def _multiply(ring: Ring, step: Instruction, number: Values, factor: Values) -> Values:
     return ring.reduce(number * ring.factor(factor))
 
 
-def _squares(ring: Ring, step: Step, a: Values, b: Values) -> Values:
+def _squares(ring: Ring, step: Instruction, a: Values, b: Values) -> Values:
     """A product of encrypted values: (a + b)²/4 - (a - b)²/4, two lookups."""
     bits, signed = step.kinds[0].bits, step.kinds[0].signed
     whole = _quarter_squares(ring, step, ring.reduce(a + b), bits, signed)
     return ring.reduce(whole - _quarter_squares(ring, step, ring.reduce(a - b), bits, True))
 
 
-def _quarter_squares(ring: Ring, step: Step, x: Values, bits: int, signed: bool) -> Values:
+def _quarter_squares(ring: Ring, step: Instruction, x: Values, bits: int, signed: bool) -> Values:
     keys = np.arange(1 << bits)
     if signed:
         keys = np.where(keys < 1 << (bits - 1), keys, keys - (1 << bits))
     return _look_up(ring, x, keys * keys // 4, bits, signed, step.result.bits)
 
 
-def _product(ring: Ring, step: Step, a: Values, b: Values) -> Values:
+def _product(ring: Ring, step: Instruction, a: Values, b: Values) -> Values:
     """A dot product or matmul, of which at most one operand is clear."""
     if all(kind.encrypted for kind in step.kinds):
         return _encrypted_product(ring, step, a, b)
@@ -297,28 +297,28 @@ def _product(ring: Ring, step: Step, a: Values, b: Values) -> Values:
     return ring.reduce(np.matmul(*numbers))
 
 
-def _encrypted_product(ring: Ring, step: Step, a: Values, b: Values) -> Values:
+def _encrypted_product(ring: Ring, step: Instruction, a: Values, b: Values) -> Values:
     rows = a[None] if a.ndim == 1 else a
     columns = b[:, None] if b.ndim == 1 else b
     products = _squares(ring, step, rows[..., :, :, None], columns[..., None, :, :])
     return ring.reduce(products.sum(axis=-2, dtype=products.dtype))
 
 
-def _sum(ring: Ring, step: Step, x: Values) -> Values:
+def _sum(ring: Ring, step: Instruction, x: Values) -> Values:
     axes = step.integers("axes") or tuple(range(x.ndim))
     keep = step.options.get("keep_dims") == "true"
     return ring.reduce(x.sum(axis=axes, keepdims=keep, dtype=x.dtype))
 
 
-def _transpose(ring: Ring, step: Step, x: Values) -> Values:
+def _transpose(ring: Ring, step: Instruction, x: Values) -> Values:
     return np.transpose(x, step.integers("axes") or None)
 
 
-def _concat(ring: Ring, step: Step, *parts: Values) -> Values:
+def _concat(ring: Ring, step: Instruction, *parts: Values) -> Values:
     return np.concatenate(parts, axis=step.integers("axis")[0])
 
 
-def _conv(ring: Ring, step: Step, x: Values, weight: Values, *bias: Values) -> Values:
+def _conv(ring: Ring, step: Instruction, x: Values, weight: Values, *bias: Values) -> Values:
     """A convolution of [batch, channels, height, width]."""
     pads = step.integers("padding") or (0, 0, 0, 0)
     if len(pads) == 1:
@@ -357,12 +357,12 @@ def _look_up(
     return np.where(negated, ring.reduce(np.negative(entries)), entries)
 
 
-def _table(ring: Ring, step: Step, x: Values, table: Values) -> Values:
+def _table(ring: Ring, step: Instruction, x: Values, table: Values) -> Values:
     kind = step.kinds[0]
     return _look_up(ring, x, table, kind.bits, kind.signed, step.result.bits)
 
 
-def _tables(ring: Ring, step: Step, x: Values, tables: Values, *where: Values) -> Values:
+def _tables(ring: Ring, step: Instruction, x: Values, tables: Values, *where: Values) -> Values:
     """One table for every element: by a map of them, or in the element's own place."""
     kind = step.kinds[0]
     keys, negated = ring.keys(x, kind.bits, kind.signed)
@@ -375,14 +375,14 @@ def _tables(ring: Ring, step: Step, x: Values, tables: Values, *where: Values) -
     return np.where(negated, ring.reduce(np.negative(entries)), entries)
 
 
-def _maximum(ring: Ring, step: Step, a: Values, b: Values) -> Values:
+def _maximum(ring: Ring, step: Instruction, a: Values, b: Values) -> Values:
     bits = step.kinds[0].bits
     keys = np.arange(1 << bits)
     positive = np.where(keys < 1 << (bits - 1), keys, 0)
     return ring.reduce(b + _look_up(ring, ring.reduce(a - b), positive, bits, True, bits))
 
 
-def _max_pool(ring: Ring, step: Step, x: Values) -> Values:
+def _max_pool(ring: Ring, step: Instruction, x: Values) -> Values:
     shape = step.integers("shape")
     strides, dilations = (
         values * 2 if len(values) == 1 else values
@@ -404,24 +404,24 @@ def _max_pool(ring: Ring, step: Step, x: Values) -> Values:
     return result
 
 
-def _round(ring: Ring, step: Step, x: Values) -> Values:
+def _round(ring: Ring, step: Instruction, x: Values) -> Values:
     """Keep the upper bits, to the nearest; ties go up, and may go into the padding bit."""
     message = _torus(ring, step).message(x, step.result.bits)
     return ring.encode(message, step.result.bits)
 
 
-def _lowest_bit(ring: Ring, step: Step, x: Values) -> Values:
+def _lowest_bit(ring: Ring, step: Instruction, x: Values) -> Values:
     message = _torus(ring, step).message(x, step.kinds[0].bits)
     return ring.encode(message & 1, step.result.bits)
 
 
-def _reinterpret(ring: Ring, step: Step, x: Values) -> Values:
+def _reinterpret(ring: Ring, step: Instruction, x: Values) -> Values:
     if step.kinds[0].bits != step.result.bits:
         _torus(ring, step)
     return x
 
 
-def _torus(ring: Ring, step: Step) -> Torus:
+def _torus(ring: Ring, step: Instruction) -> Torus:
     if not isinstance(ring, Torus):
         raise UnprovableError(
             f"no circuit of remainders is emulated that computes {step.name}", operation=step.name
@@ -429,23 +429,23 @@ def _torus(ring: Ring, step: Step) -> Torus:
     return ring
 
 
-def _same(ring: Ring, step: Step, x: Values) -> Values:
+def _same(ring: Ring, step: Instruction, x: Values) -> Values:
     return x
 
 
-def _broadcast(ring: Ring, step: Step, x: Values) -> Values:
+def _broadcast(ring: Ring, step: Instruction, x: Values) -> Values:
     return np.broadcast_to(x, step.result.shape)
 
 
-def _elements(ring: Ring, step: Step, *elements: Values) -> Values:
+def _elements(ring: Ring, step: Instruction, *elements: Values) -> Values:
     return np.array(elements)
 
 
-def _extract(ring: Ring, step: Step, x: Values, *at: Values) -> Values:
+def _extract(ring: Ring, step: Instruction, x: Values, *at: Values) -> Values:
     return np.asarray(x[tuple(int(i) for i in at)])
 
 
-def _window(step: Step) -> tuple[Sequence[int], ...]:
+def _window(step: Instruction) -> tuple[Sequence[int], ...]:
     """The elements under a slice, along every axis."""
     named = (step.integers(f"static_{name}") for name in ("offsets", "sizes", "strides"))
     return np.ix_(
@@ -453,21 +453,21 @@ def _window(step: Step) -> tuple[Sequence[int], ...]:
     )
 
 
-def _extract_slice(ring: Ring, step: Step, x: Values) -> Values:
+def _extract_slice(ring: Ring, step: Instruction, x: Values) -> Values:
     return np.asarray(x[_window(step)])
 
 
-def _insert_slice(ring: Ring, step: Step, part: Values, x: Values) -> Values:
+def _insert_slice(ring: Ring, step: Instruction, part: Values, x: Values) -> Values:
     result, window = np.array(x), _window(step)
     result[window] = part.reshape(result[window].shape)
     return result
 
 
-def _fancy_index(ring: Ring, step: Step, x: Values, at: Values) -> Values:
+def _fancy_index(ring: Ring, step: Instruction, x: Values, at: Values) -> Values:
     return np.asarray(x[_places(at, x.ndim)])
 
 
-def _fancy_assign(ring: Ring, step: Step, x: Values, at: Values, values: Values) -> Values:
+def _fancy_assign(ring: Ring, step: Instruction, x: Values, at: Values, values: Values) -> Values:
     result = np.array(x)
     result[_places(at, x.ndim)] = values
     return result

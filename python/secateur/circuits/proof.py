@@ -133,15 +133,17 @@ def step_is(node: Any, names: Collection[str]) -> bool:
 
 
 def _constant(node: Any) -> Ranges:
-    value = np.asarray(node())
-    if not (np.issubdtype(value.dtype, np.integer) or value.dtype == np.bool_):
+    try:
+        value = np.asarray(node())
+        return Ranges.point(value.astype(np.int64) if value.dtype == np.bool_ else value)
+    except Exception as error:
+        kind = node.properties["constant"].dtype
         raise UnprovableError(
-            f"the constant at {node.location} is {value.dtype}, expected integers; "
+            f"the constant at {node.location} is {kind}, expected integers that fit 64 bits; "
             "nothing was compiled",
             operation="constant",
             location=node.location,
-        )
-    return Ranges.point(value.astype(np.int64) if value.dtype == np.bool_ else value)
+        ) from error
 
 
 def _check_integers(step: Step) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Collection, Mapping
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
@@ -121,18 +122,22 @@ def _trace(backend: Backend, parameters: Parameters) -> Tracing:
         raise
     except Exception as error:
         raise BackendError(
-            f"{backend.name} could not trace the function at {_line(error)}: {error}",
+            f"{backend.name} could not trace the function at "
+            f"{_line(error, parameters.function)}: {error}",
             backend=backend.name,
             reason=str(error),
         ) from error
 
 
-def _line(error: Exception) -> str:
-    """The last line of the user's own source that an error passed."""
+def _line(error: Exception, function: Any) -> str:
+    """The last line of the user's own source that an error passed, or where it begins."""
     ours = str(Path(__file__).parents[1])
     users = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith((ours, "<")) and "site-packages" not in frame.filename
     ]
-    return f"{users[-1].filename}:{users[-1].lineno}" if users else "an unknown line"
+    if users:
+        return f"{users[-1].filename}:{users[-1].lineno}"
+    code = getattr(unwrap(function), "__code__", None)
+    return "an unknown line" if code is None else f"{code.co_filename}:{code.co_firstlineno}"

@@ -66,7 +66,22 @@ def read_parameters(
         ArgumentError: a range that is none, or `clear` names no parameter.
     """
     function = getattr(function, "function", function)
+    if not callable(function) or not isinstance(inputs, Mapping):
+        raise ArgumentError(
+            f"compile takes a function and a mapping of its parameters to ranges, got {function!r} "
+            f"and {inputs!r}",
+            argument="function" if not callable(function) else "inputs",
+            value=inputs if callable(function) else function,
+        )
     declared = _signature(function).parameters
+    for name, parameter in declared.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ArgumentError(
+                f"the function takes any number of parameters as {parameter}; a circuit has "
+                "those that are named",
+                argument="function",
+                value=name,
+            )
     annotated = {n: a for n, p in declared.items() if (a := _annotation(p)) is not None}
     ranged = [name for name in declared if name in inputs or name in annotated]
     open_ones = [
@@ -93,6 +108,15 @@ def read_parameters(
         name: _box(inputs[name], shapes.get(name), name) if name in inputs else annotated[name]
         for name in ranged
     }
+    for name, box in ranges.items():
+        if not box.low.size:
+            raise ShapeError(
+                f"parameter {name!r} of shape {box.shape} has no elements",
+                argument=name,
+                shape=box.shape,
+            )
+    if not ranges:
+        raise ShapeError("the function has no parameter to encrypt", argument="inputs")
     return Parameters(_of_parameters(function, declared, ranged), ranges, frozenset(clear))
 
 

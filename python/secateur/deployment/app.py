@@ -66,7 +66,9 @@ class Limits:
 
     Args:
         workers: processes that compute.
-        waiting: requests that may wait for one; more are sent away for now.
+        waiting: inputs that may wait for one; more are sent away for now.
+        uploads: messages of evaluation keys that may arrive at a time.
+        connections: open ones; more are sent away.
         run_s: seconds that one computation may take.
         receive_s: seconds that a request may take to arrive.
         first_s: seconds until a connection has sent the first line and headers of a request.
@@ -77,6 +79,8 @@ class Limits:
 
     workers: int = 2
     waiting: int = 64
+    uploads: int = 8
+    connections: int = 1024
     run_s: float = 120.0
     receive_s: float = 120.0
     first_s: float = 10.0
@@ -92,6 +96,23 @@ class RefusalError(Exception):
     def __init__(self, status: int, kind: str, reason: str) -> None:
         super().__init__(reason)
         self.status, self.kind = status, kind
+
+
+class _Room:
+    """Counts requests in and out, and sends away those that are too many."""
+
+    def __init__(self, most: int, gauge: Gauge) -> None:
+        self.most, self.gauge, self.inside = most, gauge, 0
+
+    def __enter__(self) -> None:
+        if self.inside >= self.most:
+            raise RefusalError(503, "Busy", "too many requests are waiting; try again")
+        self.inside += 1
+        self.gauge.set(self.inside)
+
+    def __exit__(self, *failure: object) -> None:
+        self.inside -= 1
+        self.gauge.set(self.inside)
 
 
 class Service:
@@ -129,10 +150,12 @@ class Service:
         self.deaths = Counter(
             "secateur_worker_deaths", "Workers that died or were too slow", registry=self.registry
         )
-        self.busy = Gauge("secateur_waiting", "Requests in work", registry=self.registry)
+        busy = Gauge("secateur_runs", "Inputs in work or waiting", registry=self.registry)
+        uploading = Gauge("secateur_uploads", "Keys that arrive", registry=self.registry)
         stored = Gauge("secateur_keys", "Evaluation keys that are kept", registry=self.registry)
         stored.set_function(lambda: len(self.keys))
-        self._under_way = 0
+        self._runs = _Room(limits.workers + limits.waiting, busy)
+        self._uploads = _Room(limits.uploads, uploading)
 
     def app(self) -> Starlette:
         """Return the ASGI application; workers live from its start to its end."""
@@ -153,10 +176,11 @@ class Service:
         self.workers = Workers(
             self.directory, limits.workers, limits.run_s, limits.resident_keys, self.deaths.inc
         )
+        await self.workers.start()
         try:
             yield
         finally:
-            await asyncio.to_thread(self.workers.stop)
+            await self.workers.stop()
 
     async def health(self, request: Request, owner: str) -> Response:
         return JSONResponse({"status": "ok", "circuit": self.circuit})
@@ -184,7 +208,7 @@ class Service:
         if self.keys.find(owner, id) is not None:
             return Response(status_code=200)  # the same keys: they are named by their hash
         size = self.specs.evaluation_key_bytes
-        with self._room():
+        with self._uploads:
             body = await self._body(request, size)
             opened = await asyncio.to_thread(
                 Message.open, body, "evaluation keys", self.circuit, size
@@ -207,33 +231,19 @@ class Service:
         return Response(status_code=204 if known else 404)
 
     async def run(self, request: Request, owner: str) -> Response:
-        with self._room():
-            body = await self._body(request, self.specs.input_bytes)
+        # Who is slow to send does not take the place of one who waits.
+        body = await self._body(request, self.specs.input_bytes)
+        with self._runs:
             opened = Message.open(body, "input", self.circuit, self.specs.input_bytes)
             path = self.keys.find(owner, opened.keys)
             if path is None:
-                raise RefusalError(404, "UnknownKeys", "no such evaluation keys; send them first")
+                raise _unknown_keys()
             with self.seconds.time():
-                result = await self.workers.run(body, path, opened.keys)
+                try:
+                    result = await self.workers.run(body, path, opened.keys)
+                except FileNotFoundError:  # forgotten meanwhile
+                    raise _unknown_keys() from None
         return Response(result, media_type="application/octet-stream")
-
-    def _room(self) -> Any:
-        """Count a request in, or send it away where too many are here."""
-        if self._under_way >= self.limits.waiting + self.limits.workers:
-            raise RefusalError(503, "Busy", "too many requests are waiting; try again")
-        return self._Counted(self)
-
-    class _Counted:
-        def __init__(self, service: Service) -> None:
-            self.service = service
-
-        def __enter__(self) -> None:
-            self.service._under_way += 1
-            self.service.busy.inc()
-
-        def __exit__(self, *failure: object) -> None:
-            self.service._under_way -= 1
-            self.service.busy.dec()
 
     async def _body(self, request: Request, size: int) -> bytes:
         """Return the body of a request, which may be as long as the specs say, and as slow."""
@@ -298,6 +308,10 @@ class Service:
             return response
 
         return endpoint
+
+
+def _unknown_keys() -> RefusalError:
+    return RefusalError(404, "UnknownKeys", "no such evaluation keys; send them first")
 
 
 def _error(status: int, kind: str, reason: str) -> Response:

@@ -2,26 +2,34 @@
 
 A worker that dies takes one request with it, and another takes its place. The request is
 tried once more, since whoever stops a worker does not mean it; one that ends two is the cause.
+Every worker has a pipe of its own, so that none can hold up another.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
+import signal
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-from pebble import ProcessExpired, ProcessPool
 
 from secateur.deployment.server import EvaluationKeys, Server
 from secateur.errors import WorkerDiedError, WorkerTimeoutError
 
+# What forks a process that serves would take its sockets along.
+_SPAWN = multiprocessing.get_context("spawn")
+
+#: How often idle workers are looked after.
+_LOOK_S = 0.5
+
 
 class Workers:
-    """A pool of processes that each have the circuit.
+    """Processes that each have the circuit.
 
     Args:
         directory: the server part of a saved circuit.
@@ -39,15 +47,25 @@ class Workers:
         resident_keys: int,
         deaths: Callable[[], None],
     ) -> None:
-        self.timeout_s = timeout_s
         self._deaths = deaths
-        self._pool: Any = ProcessPool(
-            max_workers=count,
-            initializer=_start,
-            initargs=(str(directory), resident_keys),
-            # What forks a process that serves would take its sockets along.
-            context=multiprocessing.get_context("spawn"),
-        )
+        self._workers = [_Worker(str(directory), resident_keys, timeout_s) for _ in range(count)]
+        self._threads = ThreadPoolExecutor(count)
+        self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
+
+    async def start(self) -> None:
+        """Wait until every worker has compiled the circuit; raises what one of them did."""
+        await asyncio.gather(*(self._in_thread(worker.begin) for worker in self._workers))
+        for worker in self._workers:
+            worker.busy = False
+            self._idle.put_nowait(worker)
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """End all workers, in the middle of what they do."""
+        self._watching.cancel()
+        for worker in self._workers:
+            worker.close()
+        await asyncio.to_thread(self._threads.shutdown)
 
     async def run(self, message: bytes, path: Path, id: str) -> bytes:
         """Return the encrypted result of a message, with the keys in the file at `path`.
@@ -57,73 +75,143 @@ class Workers:
             WorkerDiedError: two workers ended over it.
             WorkerTimeoutError: it took too long.
         """
-        result: bytes = await self._do(_run, message, str(path), id)
+        result: bytes = await self._ask(message, str(path), id)
         return result
 
     async def check(self, path: Path, id: str) -> None:
         """Let a worker read the keys in the file at `path`; raises what `run` does."""
-        await self._do(_check, str(path), id)
+        await self._ask(None, str(path), id)
 
-    def stop(self) -> None:
-        """End all workers, in the middle of what they do."""
-        self._pool.stop()
-        self._pool.join()
-
-    async def _do(self, task: Callable[..., Any], *arguments: Any) -> Any:
-        for attempt in (1, 2):
-            future = self._pool.schedule(task, args=list(arguments), timeout=self.timeout_s)
+    async def _ask(self, *question: Any) -> Any:
+        for last in (False, True):
+            worker = await self._idle.get()
             try:
-                return await asyncio.wrap_future(future)
-            except ProcessExpired as death:
+                return await self._in_thread(worker.ask, question)
+            except WorkerTimeoutError:
                 self._deaths()
-                if attempt == 2:
-                    raise WorkerDiedError(
-                        f"two workers ended over this request (exit code {death.exitcode}): "
-                        "its bytes are none that a client of ours made",
-                        exit_code=death.exitcode,
-                    ) from death
-            except (FutureTimeoutError, TimeoutError) as slow:
+                raise
+            except WorkerDiedError:
                 self._deaths()
-                raise WorkerTimeoutError(
-                    f"the request took more than {self.timeout_s} seconds",
-                    seconds=self.timeout_s,
-                ) from slow
+                if last:
+                    raise
+            finally:
+                self._idle.put_nowait(worker)
         raise AssertionError("unreachable")
 
+    async def _watch(self) -> None:
+        """Begin again what died while nobody asked it."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for worker in self._workers:
+                if not worker.busy and not worker.process.is_alive():
+                    self._deaths()
+                    worker.spawn()
 
-class _Resident:
-    """What a worker process holds: the circuit, and the keys that it used last."""
-
-    def __init__(self, directory: str, capacity: int) -> None:
-        self.server = Server.load(directory)
-        self.capacity = capacity
-        self.keys: OrderedDict[str, EvaluationKeys] = OrderedDict()
-
-    def keys_of(self, path: str, id: str) -> EvaluationKeys:
-        if id not in self.keys:
-            while len(self.keys) >= self.capacity:
-                self.keys.popitem(last=False)
-            self.keys[id] = self.server.keys(Path(path).read_bytes())
-        self.keys.move_to_end(id)
-        return self.keys[id]
+    async def _in_thread(self, task: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, task, *arguments)
 
 
-_resident: _Resident | None = None
+class _Worker:
+    """One process, or the next one after its end."""
+
+    def __init__(self, directory: str, resident_keys: int, timeout_s: float) -> None:
+        self.arguments = directory, resident_keys
+        self.timeout_s = timeout_s
+        self.busy, self.closed = True, False
+        self.spawn()
+
+    def spawn(self) -> None:
+        """Begin a process; it has the circuit some time later."""
+        self.ready = False
+        self.pipe, theirs = _SPAWN.Pipe()
+        self.process = _SPAWN.Process(target=_work, args=(theirs, *self.arguments), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def begin(self) -> None:
+        """Wait until the process has the circuit; raises what hinders it."""
+        if not self.ready:
+            self._answer(None)  # compiling takes as long as it takes
+            self.ready = True
+
+    def ask(self, question: Any) -> Any:
+        """Return the process's answer, or raise what it raised."""
+        self.busy = True
+        try:
+            self.begin()
+            # What has ended takes no question, and is found to give no answer.
+            with contextlib.suppress(OSError):
+                self.pipe.send(question)
+            return self._answer(self.timeout_s)
+        finally:
+            self.busy = False
+
+    def end(self) -> None:
+        """End the process at once."""
+        self.process.kill()
+        self.process.join()
+
+    def close(self) -> None:
+        """End the process for good."""
+        self.closed = True
+        self.end()
+
+    def _answer(self, timeout_s: float | None) -> Any:
+        try:
+            came = self.pipe.poll(timeout_s)
+            answer, error = self.pipe.recv() if came else (None, None)
+        except (EOFError, OSError) as gone:
+            self.process.join(5)
+            code = self.process.exitcode
+            self._again()
+            raise WorkerDiedError(
+                f"workers ended over this request (exit code {code}): "
+                "its bytes are none that a client of ours made",
+                exit_code=code,
+            ) from gone
+        if not came:
+            self._again()
+            raise WorkerTimeoutError(
+                f"the request took more than {timeout_s} seconds", seconds=timeout_s
+            )
+        if error is not None:
+            raise error
+        return answer
+
+    def _again(self) -> None:
+        self.end()
+        self.pipe.close()
+        if not self.closed:
+            self.spawn()
 
 
-def _start(directory: str, capacity: int) -> None:
-    global _resident
-    _resident = _Resident(directory, capacity)
+def _work(pipe: Connection, directory: str, resident_keys: int) -> None:
+    """Answer questions until the other end is closed."""
+    # Ctrl-C is the server's: it ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keys: OrderedDict[str, EvaluationKeys] = OrderedDict()
 
+    def keys_of(path: str, id: str) -> EvaluationKeys:
+        if id not in keys:
+            while len(keys) >= resident_keys:
+                keys.popitem(last=False)
+            keys[id] = server.keys(Path(path).read_bytes())
+        keys.move_to_end(id)
+        return keys[id]
 
-def _here() -> _Resident:
-    assert _resident is not None  # the pool starts every process with `_start`
-    return _resident
-
-
-def _run(message: bytes, path: str, id: str) -> bytes:
-    return _here().server.run(message, _here().keys_of(path, id))
-
-
-def _check(path: str, id: str) -> None:
-    _here().keys_of(path, id)
+    with contextlib.suppress(EOFError, OSError):
+        try:
+            server = Server.load(directory)
+        except Exception as error:
+            pipe.send((None, error))
+            return
+        pipe.send((None, None))
+        while True:
+            message, path, id = pipe.recv()
+            try:
+                used = keys_of(path, id)
+                answer = None if message is None else server.run(message, used)
+                pipe.send((answer, None))
+            except Exception as error:
+                error.__cause__ = None  # a backend's own errors may not be picklable
+                pipe.send((None, error))

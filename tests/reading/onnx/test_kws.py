@@ -1,5 +1,6 @@
 """The keyword-spotting network of MLPerf Tiny, made and run by others."""
 
+import doctest
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,14 @@ def test_no_table_entry_is_next_to_a_tie_of_small_tables(network):
     assert all(t.near is not None and t.near < 1e-5 * t.entries for t in explanation.ties)
     assert len(explanation.lines) == 23
     assert not explanation.refused
+
+
+def test_the_guide_runs_and_says_the_truth(request, tmp_path, monkeypatch):
+    (tmp_path / "kws").symlink_to(KWS)
+    monkeypatch.chdir(tmp_path)
+    page = request.config.rootpath / "docs" / "onnx.md"
+    failed, tried = doctest.testfile(
+        str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
+    )
+    assert tried > 10
+    assert not failed

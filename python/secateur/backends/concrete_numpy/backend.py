@@ -13,6 +13,7 @@ import concrete.onnx as connx
 import numpy as np
 from concrete.numpy.extensions.tag import tag_context
 from concrete.numpy.mlir import node_converter, utils
+from concrete.numpy.tracing import Tracer
 
 from secateur.backends.backend import (
     Backend,
@@ -30,6 +31,18 @@ from secateur.backends.conversion import quick_tables
 from secateur.backends.estimates import Lookups
 from secateur.errors import BackendError
 from secateur.network import Integers
+
+
+def _no_truth(value: Any) -> bool:
+    """Raise: Python would take one branch for all inputs at once."""
+    raise TypeError(
+        "an encrypted value has no truth, so that Python cannot branch on it, compare it in a "
+        "chain or look for it in a list; write a lookup, or np.where"
+    )
+
+
+# Any object is true, unless it says otherwise: `1 if x > 2 else 0` would compile to 1.
+Tracer.__bool__ = _no_truth
 
 #: Operations of encrypted values that it computes by halves of the circuit's width.
 _HALVED = {
