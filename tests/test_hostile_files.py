@@ -11,6 +11,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ HOSTILE = (
     "\x00",
     "\ud800",
     "../../etc/passwd",
+    "long" * 500,
     "linear",
     [],
     [[]],
@@ -101,7 +103,7 @@ def mutated_json(text: str | bytes, source: random.Random) -> Any:
             case 1:
                 container[key] = json.loads(json.dumps(other[other_key]))
             case _:
-                container[key] = source.choice(HOSTILE)
+                container[key] = deepcopy(source.choice(HOSTILE))
     return value
 
 
