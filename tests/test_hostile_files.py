@@ -95,6 +95,8 @@ def mutated_json(text: str | bytes, source: random.Random) -> Any:
     value = json.loads(text)
     for _ in range(source.randint(1, 3)):
         found = list(places(value))
+        if not found:
+            break
         container, key = source.choice(found)
         other, other_key = source.choice(found)
         match source.randrange(4):
