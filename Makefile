@@ -29,6 +29,7 @@ $(error Secateur needs the Rust toolchain (cargo) to build its engine; install i
 endif
 
 demo: $(LANE)/.built
+	$(LANE)/bin/python examples/classifier.py
 	$(LANE)/bin/python examples/digits.py
 
 # What a contributor runs: style, types, and the fast tests of one lane.

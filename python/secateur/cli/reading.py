@@ -19,15 +19,24 @@ from secateur.network import Quantize, storage
     metavar="SCALE LOW HIGH",
     help="What the codes of the input are, where the model does not quantise it.",
 )
+@click.option(
+    "--sum-bits", type=int, help="Bits of the grid that sums of unlike scales are rounded to."
+)
 @json_option
-def read(model: str, output: str, grid: tuple[float, int, int] | None, as_json: bool) -> None:
+def read(
+    model: str,
+    output: str,
+    grid: tuple[float, int, int] | None,
+    sum_bits: int | None,
+    as_json: bool,
+) -> None:
     """Read the ONNX file MODEL and write its network to the file OUTPUT.
 
     Prints what became of every node. Where one is refused, nothing is written.
     """
     with needed_for("reading ONNX"):
         from secateur.reading.onnx import explain
-    explanation = explain(model, input=None if grid is None else Quantize(*grid))
+    explanation = explain(model, input=None if grid is None else Quantize(*grid), sum_bits=sum_bits)
     if explanation.network is not None:
         storage.save(explanation.network, output)
     if as_json:

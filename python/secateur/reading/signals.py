@@ -212,6 +212,9 @@ class Assembly:
         refuse: makes the error that refuses a layer: name, problem ↦ error.
         advice: how a model of this kind gets a quantiser, for messages.
         input_advice: the same for its input.
+        sum_bits: how many bits the grid has that sums of unlike scales are rounded to; None
+            where they are refused.
+        sum_advice: how that is asked for.
     """
 
     def __init__(
@@ -219,10 +222,16 @@ class Assembly:
         refuse: Callable[[str, str], SecateurError],
         advice: str,
         input_advice: str | None = None,
+        sum_bits: int | None = None,
+        sum_advice: str = "",
     ) -> None:
         self.refuse = refuse
         self.advice = advice
         self.input_advice = input_advice or advice
+        self.sum_bits = sum_bits
+        self.sum_advice = sum_advice
+        #: Name of a sum whose operands were rounded → the largest error of its floats.
+        self.errors: dict[str, float] = {}
         self.input: Input | None = None
         self.output: Output | None = None
         self.operations: dict[str, Operation] = {}
@@ -380,10 +389,14 @@ class Assembly:
         scalings = [self._scaling(name, x) for x in signals]
         factors = [s.factor for s in scalings]
         multiples = _multiples(factors)
+        if multiples is None and self.sum_bits is not None:
+            return self._rounded_sum(name, signals)
         if multiples is None:
             scales = sorted({float(f) for factor in factors for f in factor.flat})[:8]
             raise self.refuse(
-                name, f"adds codes of scales {scales}; pass all of them through one quantiser"
+                name,
+                f"adds codes of scales {scales}; pass all of them through one quantiser"
+                f"{self.sum_advice}",
             )
         sources = [self._times(name, x, m) for x, m in zip(signals, multiples, strict=True)]
         factor = factors[0] / multiples[0]
@@ -394,6 +407,24 @@ class Assembly:
             ends = [sorted((m * r.low, m * r.high)) for m, r in zip(multiples, ranges, strict=True)]
             total = Range(sum(low for low, _ in ends), sum(high for _, high in ends))
         return Signal(source, (), total).scaled(factor, sum(s.offset for s in scalings))
+
+    def _rounded_sum(self, name: str, signals: Sequence[Signal]) -> Signal:
+        """Return the sum of codes of unlike scales, each rounded to one grid by a table first."""
+        assert self.sum_bits is not None
+        reach = 0.0
+        for x in signals:
+            scaling = self._codes_scaling(name, x)
+            assert x.range is not None
+            for end in (x.range.low, x.range.high):
+                reach = max(reach, float(np.abs(scaling.factor * end + scaling.offset).max()))
+        most = 2 ** (self.sum_bits - 1) - 1
+        if not reach:
+            raise self.refuse(name, "adds nothing but zeros of unlike scales; leave it out")
+        grid = Quantize(reach / most, -most, most)
+        rounded = [self._lookup(f"{name}.operand", x, grid) for x in signals]
+        total = self.add(name, rounded)
+        self.errors[total.source] = len(signals) * grid.scale / 2
+        return total
 
     def concat(self, name: str, signals: Sequence[Signal], axis: int) -> Signal:
         """Return the signals joined along `axis`; each keeps its own scale and bias."""
@@ -539,7 +570,7 @@ class Assembly:
             raise self.refuse(name, "negates or bends the input before its quantiser")
         if grid.rounding != "half_even":
             raise self.refuse(name, f"rounds the input by {grid.rounding!r}, not to the nearest")
-        scale, bias = grid.scale / scaling.factor, -scaling.offset / scaling.factor
+        scale, bias = grid.scale / scaling.factor, 0.0 - scaling.offset / scaling.factor
         if x.source != INPUT and scale.size * bias.size > 1:
             raise self.refuse(name, "scales elements of the input apart after moving them")
         self._give_input(name, grid, scale, bias)

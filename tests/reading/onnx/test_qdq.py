@@ -1,5 +1,6 @@
 """QDQ, QLinear and Integer operators mean the same to us as to onnxruntime and to onnx."""
 
+import re
 import warnings
 from itertools import product
 
@@ -11,8 +12,8 @@ from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from secateur import analyze
-from secateur.errors import UnsupportedOperatorError
-from secateur.reading.onnx import read_onnx
+from secateur.errors import BitsError, UnsupportedOperatorError
+from secateur.reading.onnx import explain, read_onnx
 from secateur.reading.onnx.model import load
 from secateur.reading.onnx.read import Reader
 
@@ -141,6 +142,29 @@ def test_every_construction(name):
     np.testing.assert_array_equal(network.predict(x), by_onnxruntime(model, x))
 
 
+@pytest.mark.parametrize("bits", [6, 8, 12])
+def test_sums_of_unlike_scales_are_rounded_where_that_is_asked_for(bits):
+    g = Graph(12)
+    x = qdq(g, g.input, 0.0625, 119)
+    y = qdq(g, g.node("MatMul", x, weights(g, 12, 12)), 0.3183, 128)
+    model = g.model(g.node("Add", x, y))
+    with pytest.raises(UnsupportedOperatorError, match="sum_bits"):
+        read_onnx(model)
+    network = read_onnx(model, sum_bits=bits)
+    x = (g.rng.normal(size=(BATCH, 12)) * 3).astype(np.float32)
+    off = np.abs(network.predict(x) - by_onnxruntime(model, x)).max()
+    (note,) = explain(model, sum_bits=bits).lines[-1].notes
+    stated = float(re.search(r"off by (\S+) at most", note)[1])
+    assert 0 < off <= stated * 1.001
+    assert stated == pytest.approx(2 * 0.5 * 0.3183 * 128 / (2 ** (bits - 1) - 1), rel=1e-2)
+
+
+@pytest.mark.parametrize("bits", [1, 17])
+def test_the_grid_of_sums_has_two_to_sixteen_bits(bits):
+    with pytest.raises(BitsError, match=f"sum_bits is {bits}, expected 2 to 16"):
+        read_onnx(Graph(6).model("x"), sum_bits=bits)
+
+
 def test_codes_cut_by_a_clip_are_narrow_everywhere():
     g = Graph(12)
     network = read_onnx(g.model(CASES["narrow_codes_by_clips"][0](g)))
@@ -243,7 +267,7 @@ def evaluated(case, as_weights):
     del graph.input[:]
     if as_weights:
         graph.input.append(onnx.helper.make_tensor_value_info("unused", 1, [1, 1]))
-        reader = Reader(load(model), None)
+        reader = Reader(load(model), None, None)
         for node in reader.graph.nodes:
             reader.passage(node)
         return reader.values[graph.output[0].name].values

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from graphs import BATCH, LAST, QONNX, Graph, by_qonnx
 
-from secateur import analyze
+from secateur import Range, analyze
+from secateur.errors import ArgumentError
 from secateur.network import Quantize
 from secateur.reading.onnx import read_onnx
 
@@ -449,6 +450,16 @@ def test_the_grid_of_the_input_may_be_given():
     assert (int(network.input.low), int(network.input.high)) == (0, 255)
     pixels = g.rng.integers(0, 256, (BATCH, 6)).astype(np.float32)
     np.testing.assert_allclose(network.predict(pixels), by_qonnx(model, pixels), atol=1e-4)
+
+
+def test_the_input_may_be_a_range_of_integers_and_nothing_else():
+    g = Graph(6)
+    model = g.model(g.node("MatMul", g.input, g.weights(6, 4, scale=0.5)))
+    network = read_onnx(model, input=Range(-3, 9))
+    assert (int(network.input.low), int(network.input.high)) == (-3, 9)
+    assert (network.input.scale, network.input.bias) == (1.0, 0.0)
+    with pytest.raises(ArgumentError, match=r"input is 5, expected Quantize.* or Range"):
+        read_onnx(model, input=5)
 
 
 def test_the_input_takes_a_mean_and_a_deviation_for_each_channel():

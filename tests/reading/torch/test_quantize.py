@@ -13,6 +13,7 @@ from torch.nn import functional
 from secateur.errors import BitsError, NotFiniteError, ShapeError, UnsupportedModuleError
 from secateur.network import Lookup
 from secateur.reading.torch import freeze, quantize
+from secateur.reading.torch.quantizers import _least_error_scale
 
 
 def quantizers(model):
@@ -158,6 +159,131 @@ class TestTheModel:
         model = quantize(module, calibration=samples(20, 6))
         assert freeze(model).input.shape == (6,)
         assert quantizers(model) == ["0"]
+
+
+class TestModelsOfEveryHabit:
+    """What people write in their modules: supported where its meaning is clear."""
+
+    @staticmethod
+    def check(module, x, bits=8):
+        model = quantize(module, bits, bits, x)
+        network = freeze(model)
+        assert abs(network.predict(x) - outputs(model, x)).max() < 1e-3
+        return model, network
+
+    def test_doubles(self):
+        x = samples(50, 6, low=-1.0).double()
+        model, _ = self.check(seeded(mlp, nn.ReLU, 6, 8, 3).double(), x)
+        assert {p.dtype for p in model.parameters()} == {torch.float64}
+
+    def test_arguments_with_a_default(self):
+        class Masks(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = nn.Linear(6, 3)
+
+            def forward(self, x, mask=None, *, scale=2.0, plain=True):
+                x = self.layer(x) * scale
+                return x if mask is None and plain else x * mask
+
+        self.check(seeded(Masks), samples(50, 6))
+
+    def test_lazy_layers(self):
+        module = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(3))
+        self.check(module, samples(50, 6))
+        assert isinstance(module[0], nn.LazyLinear)
+
+    @pytest.mark.filterwarnings("ignore")
+    @pytest.mark.parametrize(
+        "reparametrize",
+        [nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm],
+    )
+    def test_weights_that_are_computed(self, reparametrize):
+        x = samples(50, 6)
+        layer = reparametrize(seeded(nn.Linear, 6, 3))
+        layer(x)
+        model, _ = self.check(nn.Sequential(layer), x)
+        assert np.abs(outputs(model, x) - outputs(layer, x)).max() < 0.05
+
+    def test_slopes_of_each_channel(self):
+        prelu = nn.PReLU(3)
+        with torch.no_grad():
+            prelu.weight.copy_(torch.tensor([0.1, -0.5, 1.5]))
+        for layer, x in (
+            (nn.Linear(6, 3), samples(50, 6, low=-1.0)),
+            (nn.Conv1d(2, 3, 2), samples(50, 2, 2, low=-1.0)),
+        ):
+            self.check(nn.Sequential(layer, prelu, nn.Flatten(), nn.Linear(3, 2)), x)
+
+    @pytest.mark.parametrize(
+        ("last", "tail"),
+        [(nn.Softmax(1), "softmax"), (nn.Softmax(-1), "softmax"), (nn.Sigmoid(), "sigmoid")],
+    )
+    def test_a_tail_that_makes_probabilities(self, last, tail):
+        x = samples(50, 6)
+        model = quantize(nn.Sequential(seeded(nn.Linear, 6, 3), last), 8, 8, x)
+        network = freeze(model)
+        assert network.output.tail == tail
+        chances = network.output.probabilities(network.predict(x))
+        assert chances == pytest.approx(outputs(model, x), abs=1e-5)
+
+    def test_a_softmax_in_the_middle(self):
+        module = nn.Sequential(nn.Linear(6, 3), nn.Softmax(1), nn.Linear(3, 2))
+        with pytest.raises(UnsupportedModuleError, match="'1': a softmax is understood at the end"):
+            quantize(module, calibration=samples(20, 6))
+
+    @pytest.mark.parametrize("last", [nn.ReLU(), nn.PReLU(3)])
+    def test_a_last_activation_is_refused_at_once(self, last):
+        module = nn.Sequential(nn.Linear(6, 3), last)
+        with pytest.raises(UnsupportedModuleError, match="'1': ends the model in an activation"):
+            quantize(module, calibration=samples(20, 6))
+
+    def test_scripts(self):
+        with pytest.raises(UnsupportedModuleError, match=r"the one that torch\.jit\.script was"):
+            quantize(torch.jit.script(mlp(nn.ReLU, 6, 3)), calibration=samples(20, 6))
+        inner = nn.Sequential(torch.jit.script(nn.Linear(6, 3)))
+        with pytest.raises(UnsupportedModuleError, match=r"'0': .*scripted module"):
+            quantize(inner, calibration=samples(20, 6))
+
+
+class TestCalibration:
+    @pytest.mark.parametrize("level", [0.0, 1e-18])
+    def test_layers_that_are_dead_get_a_sane_scale_and_a_warning(self, level):
+        module = seeded(mlp, nn.ReLU, 6, 8, 3)
+        with torch.no_grad():
+            module[0].weight.fill_(0.0)
+            module[0].bias.fill_(level)
+        with pytest.warns(UserWarning, match="layer '1_quant': all values are 0"):
+            model = quantize(module, calibration=samples(20, 6))
+        assert float(model.get_submodule("1_quant").act_quant.scale()) == pytest.approx(1 / 3)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(samples(20, 6)).square().sum().backward()
+            optimizer.step()
+        assert all(p.isfinite().all() for p in model.parameters())
+
+    def test_features_that_are_lost_are_told(self):
+        x = samples(50, 6) * torch.tensor([1.0, 1.0, 1e-3, 1.0, 1e-3, 0.0])
+        with pytest.warns(UserWarning, match="2 of 6 features are always read as 0; feature 2"):
+            quantize(mlp(nn.ReLU, 6, 8, 3), calibration=x)
+
+    @pytest.mark.parametrize("bits", [1, 2, 4, 8])
+    @pytest.mark.parametrize("signed", [True, False])
+    def test_scales_are_as_good_as_those_of_a_full_search(self, bits, signed):
+        rows = torch.randn(64, 4608, generator=torch.Generator().manual_seed(0))
+        rows[::2] = rows[::2] ** 3
+        rows = rows if signed else rows.abs()
+        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+        widest = rows.abs().amax(1) / max(-low, high)
+
+        def error(scale):
+            codes = (rows / scale[:, None]).round().clamp(low, high)
+            return (codes * scale[:, None] - rows).square().sum(1)
+
+        least = torch.stack([error(widest * (1 - k / 64)) for k in range(64)]).amin(0)
+        found = error(_least_error_scale(rows, low, high))
+        assert float(found.sum()) <= 1.001 * float(least.sum())
 
 
 class TestRefuses:

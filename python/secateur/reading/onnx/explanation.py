@@ -78,17 +78,19 @@ class Explanation:
         return "\n".join(text)
 
 
-def explain(model: Source, *, input: Quantize | Range | None = None) -> Explanation:
+def explain(
+    model: Source, *, input: Quantize | Range | None = None, sum_bits: int | None = None
+) -> Explanation:
     """Return what became of every node of an ONNX model, refused ones included.
 
     Args:
-        model, input: as `read_onnx` takes them.
+        model, input, sum_bits: as `read_onnx` takes them.
 
     Raises:
         FileFormatError: the file is damaged.
         UnsupportedOperatorError: the graph as a whole is none that is read.
     """
-    reader = Reader(load(model), input)
+    reader = Reader(load(model), input, sum_bits)
     lines, refused = [], []
     for node in reader.graph.nodes:
         lost = [i for i in node.inputs if i and i not in reader.values]

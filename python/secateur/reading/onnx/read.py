@@ -10,7 +10,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from secateur.errors import SecateurError, UnsupportedOperatorError
+from secateur.errors import ArgumentError, BitsError, SecateurError, UnsupportedOperatorError
 from secateur.network import Activation, Network, Quantize
 from secateur.ranges import Range
 from secateur.reading.onnx import (  # noqa: F401  (their operators register themselves)
@@ -35,10 +35,14 @@ from secateur.reading.onnx.operators import (
 )
 from secateur.reading.signals import Assembly, Signal
 
+_SUM_BITS = range(2, 17)
+
 Source = str | os.PathLike[str] | bytes | ModelProto
 
 
-def read_onnx(model: Source, *, input: Quantize | Range | None = None) -> Network:
+def read_onnx(
+    model: Source, *, input: Quantize | Range | None = None, sum_bits: int | None = None
+) -> Network:
     """Return the network of integers that a quantised ONNX model means.
 
     QONNX (Quant, BipolarQuant, Trunc, MultiThreshold) and ONNX's own quantisation
@@ -55,9 +59,13 @@ def read_onnx(model: Source, *, input: Quantize | Range | None = None) -> Networ
         input: what the codes of the input are where the model does not say: a grid
             `Quantize(scale, low, high)`, or a `Range` of integers with scale 1. With it, the
             model's own first quantiser becomes a table. An integer input has its type's range.
+        sum_bits: 2 to 16; sums of unlike scales, which are refused otherwise, are rounded to a
+            grid of so many bits, operand by operand. The one departure from what the file
+            means; `explain` states the largest error of each sum.
 
     Raises:
         UnsupportedOperatorError: a node that no network has; names node, operator and remedy.
+        ArgumentError, BitsError: `input` is none of these, `sum_bits` out of its range.
         FileFormatError: the file is damaged, or refers to data outside its directory.
         MissingExtraError: the onnx package is not installed.
         NotFiniteError: NaN or infinity among its constants.
@@ -92,7 +100,7 @@ def read_onnx(model: Source, *, input: Quantize | Range | None = None) -> Networ
     >>> network.predict(np.array([[1.0, 2.0]]))
     array([[2. , 2.5]])
     """
-    reader = Reader(load(model), input)
+    reader = Reader(load(model), input, sum_bits)
     for node in reader.graph.nodes:
         reader.passage(node)
     return reader.network()
@@ -121,12 +129,23 @@ class Reader:
 
     graph: Graph
     input: Quantize | Range | None
+    sum_bits: int | None
     assembly: Assembly = field(init=False)
     values: dict[str, Value | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.node: Node | None = None
-        self.assembly = Assembly(self._refuse, ADVICE, INPUT_ADVICE)
+        if self.sum_bits is not None and self.sum_bits not in _SUM_BITS:
+            raise BitsError(
+                f"sum_bits is {self.sum_bits}, expected {_SUM_BITS.start} to {_SUM_BITS.stop - 1}",
+                argument="sum_bits",
+                bits=self.sum_bits,
+                lowest=_SUM_BITS.start,
+                highest=_SUM_BITS.stop - 1,
+            )
+        self.assembly = Assembly(
+            self._refuse, ADVICE, INPUT_ADVICE, self.sum_bits, ", or round them: sum_bits=8"
+        )
         self.values = {name: tensor(t) for name, t in self.graph.constants.items()}
         self.values[self.graph.input] = self._take()
         self.readers = Counter(i for node in self.graph.nodes for i in node.inputs)
@@ -149,8 +168,15 @@ class Reader:
         shape = self.graph.shape[1:]
         if isinstance(self.input, Range):
             return self.assembly.take(shape, Quantize(1.0, self.input.low, self.input.high))
-        if self.input is not None:
+        if isinstance(self.input, Quantize):
             return self.assembly.take(shape, self.input)
+        if self.input is not None:
+            raise ArgumentError(
+                f"input is {self.input!r}, expected Quantize(scale, low, high) or Range(low, high)",
+                argument="input",
+                value=self.input,
+                expected="a Quantize or a Range",
+            )
         raw = self.assembly.take(shape)
         if self.graph.kind in INTEGERS:
             return Signal(raw.source, raw.steps, Range(*INTEGERS[self.graph.kind]), raw=True)
@@ -178,6 +204,9 @@ class Reader:
         became = tuple(self.assembly.operations)[before:]
         for name in became:
             call.check_size(self.assembly.shapes[name])
+            if name in self.assembly.errors:
+                error = self.assembly.errors[name]
+                call.note(f"operands rounded to one grid: floats are off by {error:.3g} at most")
         folded = all(isinstance(v, Constant) for v in given)
         return Passage(node, became, folded, tuple(call.notes))
 

@@ -25,6 +25,7 @@ from secateur.reading.torch.parts import (
     Join,
     Part,
     Permute,
+    Pick,
     PoolSum,
     Sum,
     Take,
@@ -145,6 +146,7 @@ _SAME_AS_MODULE: Mapping[str, tuple[Callable[..., nn.Module], str]] = {
     "logsigmoid": (nn.LogSigmoid, ""),
     "softplus": (nn.Softplus, "beta threshold"),
     "softsign": (nn.Softsign, ""),
+    "softmax": (nn.Softmax, "dim"),
     "tanh": (nn.Tanh, ""),
     "hardtanh": (nn.Hardtanh, "min_val max_val inplace"),
     "hardsigmoid": (nn.Hardsigmoid, "inplace"),
@@ -253,8 +255,68 @@ def _operand(name: str, operation: str, tensor: Any, other: Any, sources: list[S
 
 
 def _multiply(name: str, sources: list[Shape], input: Any, other: Any) -> tuple[Part, ...]:
+    if input is other:
+        return (Apply(Activation("square")),)
     tensor, factor = (input, other) if isinstance(input, Call) else (other, input)
     return (rescale(_operand(name, "mul", tensor, factor, sources), 0.0),)
+
+
+def _power(name: str, sources: list[Shape], input: Any, exponent: Any) -> tuple[Part, ...]:
+    if not isinstance(input, Call) or _number(name, "pow", exponent) != 2:
+        raise unsupported(name, f"of powers only the square is supported, not {exponent}", "pow")
+    return (Apply(Activation("square")),)
+
+
+def _sliced(name: str, sources: list[Shape], input: Any, index: Any) -> tuple[Part, ...]:
+    shape = sources[0]
+    given = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in given:
+        at = given.index(Ellipsis)
+        named = sum(i is not None for i in given) - 1
+        given[at : at + 1] = [slice(None)] * (len(shape) - named)
+    whole = [i for i in given if i is not None]
+    if not whole or whole[0] != slice(None) or given[0] is None:
+        raise unsupported(name, "takes some samples of the batch", "getitem")
+    parts: list[Part] = []
+    for axis, wanted in enumerate(whole[1:]):
+        extent = shape[axis + 1]
+        if not isinstance(wanted, int | slice) or isinstance(wanted, bool):
+            raise unsupported(
+                name, f"an index {wanted!r} is neither a slice nor a number", "getitem"
+            )
+        taken = range(extent)[wanted]
+        indices = np.array([taken] if isinstance(taken, int) else taken, np.int64)
+        if len(indices) == 0:
+            raise unsupported(name, "a slice without an element", "getitem")
+        if not np.array_equal(indices, np.arange(extent)):
+            parts.append(Pick(axis, indices))
+    return (*parts, View())
+
+
+def _padded(
+    name: str,
+    sources: list[Shape],
+    input: Any,
+    pad: Any,
+    mode: str = "constant",
+    value: float | None = None,
+) -> tuple[Part, ...]:
+    if mode != "constant":
+        raise unsupported(name, f"padding with mode={mode!r} is not supported", mode)
+    widths = [(pad[k], pad[k + 1]) for k in range(0, len(pad), 2)]
+    if len(widths) >= len(sources[0]):
+        raise unsupported(name, "pads the batch", "pad")
+    parts = []
+    for k, (before, after) in enumerate(widths):
+        axis = len(sources[0]) - 2 - k
+        extent = sources[0][axis + 1]
+        indices = np.arange(-before, extent + after)
+        indices = np.where((indices >= 0) & (indices < extent), indices, -1)
+        if len(indices) == 0:
+            raise unsupported(name, f"cuts everything away with {tuple(pad)}", "pad")
+        filling = 0.0 if value is None else _number(name, "pad", value)
+        parts.append(Pick(axis, indices, filling))
+    return tuple(parts)
 
 
 def _divide(
@@ -368,6 +430,10 @@ _CALLS: Mapping[str, Callable[..., tuple[Part, ...]]] = {
     **dict.fromkeys(("mul", "imul", "multiply"), _multiply),
     **dict.fromkeys(("truediv", "div", "itruediv", "divide", "true_divide"), _divide),
     **dict.fromkeys(("clamp", "clip"), _clamp),
+    **dict.fromkeys(("pow", "ipow"), _power),
+    "square": _always(Apply(Activation("square"))),
+    "getitem": _sliced,
+    **dict.fromkeys(("pad", "_pad", "constant_pad_nd"), _padded),
     "abs": _always(Apply(Activation("abs"))),
     "neg": _always(rescale(-1.0, 0.0)),
 }

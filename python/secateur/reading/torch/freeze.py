@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from secateur.errors import UnfinishedModelError, UnsupportedModuleError
 from secateur.network import Floats, Network, Quantize, Shape
-from secateur.reading.signals import Assembly, Signal
+from secateur.reading.signals import Assembly, Signal, Sloping
 from secateur.reading.torch import masks, parts
 from secateur.reading.torch.quantizers import (
     activation_rounding,
@@ -118,6 +118,7 @@ class _Reader:
     def __init__(self) -> None:
         self.assembly = Assembly(_refuse, _ADVICE)
         self.layers: dict[str, Weighed] = {}
+        self.tail: Literal["softmax", "sigmoid"] | None = None
 
     def reading(self) -> Reading:
         return Reading(self.assembly.network(), self.layers)
@@ -161,8 +162,16 @@ class _Reader:
                 return self.assembly.reshape(name, x, node.shape)
             case parts.Permute(axes):
                 return self.assembly.transpose(name, x, axes)
+            case parts.Slope(slope):
+                return x.then(Sloping(slope), name)
+            case parts.Pick(axis, indices, padding):
+                fill = self.assembly.fill(name, x, padding) if (indices < 0).any() else 0
+                return self.assembly.pick(name, x, axis, indices, fill)
+            case parts.Chances(tail):
+                self.tail = tail
+                return x
             case parts.Give():
-                self.assembly.give(name, x)
+                self.assembly.give(name, x, tail=self.tail)
                 return x
         raise TypeError(part)
 

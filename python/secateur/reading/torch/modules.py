@@ -17,12 +17,14 @@ from secateur.network import Activation, Shape
 from secateur.reading.torch.coarse import Coarse
 from secateur.reading.torch.parts import (
     Apply,
+    Chances,
     Coarsen,
     Normalize,
     Part,
     PoolMax,
     PoolSum,
     Quantizer,
+    Slope,
     View,
     Weigh,
     rescale,
@@ -120,10 +122,16 @@ def _softplus(name: str, module: nn.Softplus, sources: list[Shape]) -> tuple[Par
 
 
 def _prelu(name: str, module: nn.PReLU, sources: list[Shape]) -> tuple[Part, ...]:
-    if module.num_parameters != 1:
-        raise unsupported(name, "a PReLU with a slope per channel has no table", "PReLU")
-    slope = float(module.weight.detach())
-    return (Apply(Activation("leaky_relu", {"negative_slope": slope})),)
+    slopes = module.weight.detach().double().cpu().numpy()
+    if slopes.size > 1:
+        return (Slope(slopes.reshape(-1, *(1,) * (len(sources[0]) - 2))),)
+    return (Apply(Activation("leaky_relu", {"negative_slope": float(slopes[0])})),)
+
+
+def _softmax(name: str, module: Any, sources: list[Shape]) -> tuple[Part, ...]:
+    if len(sources[0]) != 2 or module.dim not in (1, -1):
+        raise unsupported(name, "a softmax is understood over the classes at the end", "Softmax")
+    return (Chances("softmax"),)
 
 
 def _rrelu(name: str, module: nn.RReLU, sources: list[Shape]) -> tuple[Part, ...]:
@@ -207,6 +215,7 @@ _MODULES: Mapping[type[nn.Module], _MakeParts] = {
     nn.LeakyReLU: _apply("leaky_relu", "negative_slope"),
     nn.PReLU: _prelu,
     nn.RReLU: _rrelu,
+    nn.Softmax: _softmax,
     nn.ELU: _apply("elu", "alpha"),
     nn.CELU: _apply("celu", "alpha"),
     nn.SELU: _apply("selu"),

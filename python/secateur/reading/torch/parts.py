@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from secateur.network import Activation, Floats, Shape
@@ -61,6 +63,13 @@ class Apply:
     activation: Activation
 
 
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """x where x ≥ 0, else x · slope; float64, shaped as in a `Rescale`."""
+
+    slope: Floats
+
+
 @dataclass(frozen=True)
 class Quantizer:
     """A Brevitas activation quantiser."""
@@ -99,6 +108,22 @@ class Permute:
     axes: Shape
 
 
+@dataclass(frozen=True, eq=False)
+class Pick:
+    """Elements along an axis, batch axis left out, by their indices; `padding` where one is −1."""
+
+    axis: int
+    indices: NDArray[np.int64]
+    padding: float = 0.0
+
+
+@dataclass(frozen=True)
+class Chances:
+    """What makes probabilities of the model's last values, over their first axis."""
+
+    tail: Literal["softmax", "sigmoid"]
+
+
 @dataclass(frozen=True)
 class Sum:
     """An elementwise sum of nodes."""
@@ -123,11 +148,14 @@ Part = (
     | Normalize
     | Rescale
     | Apply
+    | Slope
     | Quantizer
     | PoolMax
     | PoolSum
     | View
     | Permute
+    | Pick
+    | Chances
     | Sum
     | Join
     | Give

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,13 +15,15 @@ from torch import nn
 from torch.fx.graph_module import GraphModule
 from torch.fx.interpreter import Interpreter
 from torch.fx.node import Node as Call
+from torch.nn.parameter import UninitializedParameter
 
 from secateur.errors import BitsError, NotFiniteError, ShapeError
 from secateur.reading.torch import parts
-from secateur.reading.torch.modules import WEIGHTED
+from secateur.reading.torch.modules import WEIGHTED, unsupported
 from secateur.reading.torch.quantizers import (
     activation_quantizer,
     check_finite,
+    is_dead,
     quantized_layer,
 )
 from secateur.reading.torch.trace import Node, evaluating, symbolic_trace, trace
@@ -29,7 +32,7 @@ _MOST_BITS = 16
 #: Values that a quantiser's first scale is fitted to; more of them change nothing.
 _VALUES = 1 << 14
 
-_NON_NEGATIVE = frozenset({"abs", "hardsigmoid", "relu", "sigmoid", "softplus"})
+_NON_NEGATIVE = frozenset({"abs", "hardsigmoid", "relu", "sigmoid", "softplus", "square"})
 _NON_DECREASING = frozenset(
     {"celu", "elu", "hardsigmoid", "hardtanh", "leaky_relu", "logsigmoid", "relu"}
     | {"selu", "sigmoid", "softplus", "softsign", "tanh"}
@@ -94,7 +97,7 @@ def quantize(
         _check_bits(argument, bits)
     samples = _calibration(module, calibration)
     shape = tuple(samples.shape[1:])
-    model = copy.deepcopy(module)
+    model = _copied(module, samples)
     if brevitas_layers := [m for m in model.modules() if isinstance(m, QuantLayerMixin)]:
         _note_input_shape(brevitas_layers[0], shape)
         return model
@@ -111,9 +114,9 @@ def quantize(
     floats = _observe(traced, samples, {s for planned in plan.quantizers for s in planned.sources})
     for planned in plan.quantizers:
         values = torch.cat([floats[s].flatten() for s in planned.sources])
-        quantizer = activation_quantizer(
-            values[:: len(values) // _VALUES + 1], activation_bits, planned.signed
-        )
+        values = values[:: len(values) // _VALUES + 1]
+        _warn_of_dead(planned.name, values)
+        quantizer = activation_quantizer(values, activation_bits, planned.signed)
         planned.insert(traced, quantizer)
     for name, layer in list(traced.named_modules()):
         if isinstance(layer, WEIGHTED):
@@ -202,6 +205,16 @@ class _Plan:
                 return _State()
             case parts.Apply(activation):
                 return _State(non_negative=activation.name in _NON_NEGATIVE)
+            case parts.Slope():
+                return _State()
+            case parts.Pick(_, indices) if (indices < 0).any():
+                return self._need(node, states[0], narrow=False)
+            case parts.Give() if any(
+                isinstance(p, parts.Apply | parts.Slope) for p in self._nodes[node.sources[0]].parts
+            ):
+                name = self._nodes[node.sources[0]].name
+                problem = "ends the model in an activation, which the clear side can apply itself"
+                raise unsupported(name, f"{problem}; leave it out", "output")
             case parts.Rescale(factor, offset):
                 rises = bool((factor >= 0).all() and (offset >= 0).all())
                 return _State(non_negative=states[0].non_negative and rises)
@@ -294,12 +307,41 @@ def _quantize_input(traced: GraphModule, samples: torch.Tensor, bits: int) -> No
                 source = user
             case _:
                 break
-    values = _observe(traced, samples, {source})[source].flatten()
+    seen = _observe(traced, samples, {source})[source]
+    values = seen.flatten()
     signed = float(values.min()) < 0
+    _warn_of_dead("input", values)
     quantizer = activation_quantizer(values[:: len(values) // _VALUES + 1], bits, signed)
+    _warn_of_units(seen, float(quantizer.act_quant.scale().detach()))
     _note_input_shape(quantizer, tuple(samples.shape[1:]))
     reads = [(source, user) for user in source.users if user in nodes]
     _Planned("input_quant", signed, reads).insert(traced, quantizer)
+
+
+def _warn_of_dead(name: str, values: torch.Tensor) -> None:
+    if is_dead(values):
+        warnings.warn(
+            f"layer {name!r}: all values are 0, or nearly, in calibration; its scale starts at a "
+            "guess, so give samples that reach it, or see whether the layer before it is dead",
+            stacklevel=4,
+        )
+
+
+def _warn_of_units(values: torch.Tensor, scale: float) -> None:
+    """Warn where some features of a table are so small that they have no code but 0."""
+    if values.ndim != 2 or values.shape[1] == 1:
+        return
+    reach = values.abs().amax(0)
+    lost = (reach > 0) & (reach < scale / 2)
+    if lost.any() and float(reach.max()) > 0:
+        at = int(lost.nonzero()[0, 0])
+        warnings.warn(
+            f"the input: {int(lost.sum())} of {len(lost)} features are always read as 0; feature "
+            f"{at} reaches {float(reach[at]):.3g}, and one step is {scale:.3g}. Begin the model "
+            "with (x - mean) / spread, feature by feature: it becomes part of how the input is "
+            "quantised",
+            stacklevel=4,
+        )
 
 
 class _Observer(Interpreter):
@@ -335,6 +377,20 @@ def _note_input_shape(module: nn.Module, shape: tuple[int, ...]) -> None:
     module.register_buffer("input_shape", torch.tensor(shape, dtype=torch.int64))
 
 
+def _copied(module: nn.Module, samples: torch.Tensor) -> nn.Module:
+    """Return a copy of `module` whose lazy layers have seen a sample."""
+    # What a hook computes, as weight_norm's weight, is no leaf, and torch refuses to copy it.
+    computed = (v for m in module.modules() for v in vars(m).values())
+    memo = {
+        id(v): v.detach().clone() for v in computed if isinstance(v, torch.Tensor) and not v.is_leaf
+    }
+    model = copy.deepcopy(module, memo)
+    if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
+        with evaluating(model):
+            model(samples[:1])
+    return model
+
+
 def _check_bits(argument: str, bits: int) -> None:
     if not isinstance(bits, int) or not 1 <= bits <= _MOST_BITS:
         raise BitsError(
@@ -347,7 +403,8 @@ def _check_bits(argument: str, bits: int) -> None:
 
 
 def _calibration(module: nn.Module, calibration: Any) -> torch.Tensor:
-    like = next(module.parameters(), torch.zeros(()))
+    known = (p for p in module.parameters() if not isinstance(p, UninitializedParameter))
+    like = next(known, torch.zeros(()))
     if not isinstance(calibration, torch.Tensor):
         calibration = torch.as_tensor(np.asarray([] if calibration is None else calibration))
     samples: torch.Tensor = calibration.to(like)

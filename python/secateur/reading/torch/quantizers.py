@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import brevitas.nn as qnn
@@ -34,6 +35,10 @@ _LAYERS = {
     nn.Conv3d: qnn.QuantConv3d,
 }
 _CANDIDATES = 64
+#: Every so manieth is tried first, then the neighbours of the best.
+_STRIDE = 4
+#: What is not above it in magnitude says nothing of a scale.
+_DEAD = 1e-12
 #: Codes around which a quantiser is tried out.
 _PROBES = 257
 
@@ -86,24 +91,49 @@ def activation_quantizer(samples: torch.Tensor, bits: int, signed: bool) -> qnn.
     """
     low, high = _code_range(bits, signed, narrow=False)
     scale = _least_error_scale(samples.reshape(1, -1), low, high)[0]
+    if is_dead(samples):
+        scale = torch.ones_like(scale) / max(-low, high)
     kind = Int8ActPerTensorFloatMinMaxInit if signed else Uint8ActPerTensorFloatMaxInit
     threshold = float(scale) * (-low if signed else high)
     quantizer = qnn.QuantIdentity(
         act_quant=kind, bit_width=bits, scaling_init=threshold, **_LEARNED_SCALE
     )
-    return quantizer.to(samples.device)
+    return quantizer.to(samples)
+
+
+def is_dead(samples: torch.Tensor) -> bool:
+    """Whether values are so near to 0, all of them, that no scale can be learned from there."""
+    return float(samples.abs().max()) < _DEAD
 
 
 def _least_error_scale(rows: torch.Tensor, low: int, high: int) -> torch.Tensor:
     """Return, per row of `rows`, the scale whose grid of codes is nearest in the mean square."""
     reach = max(-low, high)
     widest = (rows.abs().amax(1) / reach).clamp_min(torch.finfo(rows.dtype).tiny * 2**20)
-    best, least = widest, torch.full_like(widest, torch.inf)
-    for k in range(_CANDIDATES):
-        scale = widest * (1 - k / _CANDIDATES)
-        codes = (rows / scale[:, None]).round().clamp(low, high)
-        error = (codes * scale[:, None] - rows).square().sum(1)
-        best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
+    coarse = (torch.full_like(widest, float(k)) for k in range(0, _CANDIDATES, _STRIDE))
+    found = _best(coarse, rows, widest, low, high)
+    near = (torch.add(found, k) for k in range(1 - _STRIDE, _STRIDE))
+    fine = (torch.clamp(candidate, 0, _CANDIDATES - 1) for candidate in near)
+    found = _best(fine, rows, widest, low, high)
+    return widest.mul(1 - found / _CANDIDATES)
+
+
+def _best(
+    candidates: Iterable[torch.Tensor],
+    rows: torch.Tensor,
+    widest: torch.Tensor,
+    low: int,
+    high: int,
+) -> torch.Tensor:
+    """Return, per row, the first candidate of least error: by how many parts `widest` shrinks."""
+    best: torch.Tensor = torch.zeros_like(widest)
+    least = torch.full_like(widest, torch.inf)
+    work = torch.empty_like(rows)
+    for candidate in candidates:
+        scale = widest.mul(1 - candidate / _CANDIDATES)[:, None]
+        torch.div(rows, scale, out=work).round_().clamp_(low, high).mul_(scale).sub_(rows)
+        error = work.square_().sum(1)
+        best, least = torch.where(error < least, candidate, best), torch.minimum(error, least)
     return best
 
 

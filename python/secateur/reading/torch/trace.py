@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
 from brevitas.quant_tensor import QuantTensor
 from torch import nn
 from torch.fx._symbolic_trace import Tracer
+from torch.fx.graph import Graph
 from torch.fx.graph_module import GraphModule
 from torch.fx.interpreter import Interpreter
 from torch.fx.node import Node as Call, map_arg
 from torch.fx.proxy import TraceError
 
 from secateur.errors import SecateurError, ShapeError, UnsupportedModuleError
-from secateur.network import Shape
+from secateur.network import Activation, Shape
 from secateur.reading.torch.calls import BATCH, parts_of
 from secateur.reading.torch.in_place import without_in_place
 from secateur.reading.torch.modules import unsupported
-from secateur.reading.torch.parts import Part
+from secateur.reading.torch.parts import Apply, Chances, Part
 
 #: The batch sizes of the examples that shapes are read from.
 _BATCHES = (2, 3)
@@ -127,7 +129,11 @@ def symbolic_trace(model: nn.Module) -> GraphModule:
     if _is_leaf(model):
         model = nn.Sequential(model)
     try:
-        graph = tracer.trace(model)
+        # Arguments with a default have it: the rest of a network is its one input.
+        parameters = signature(model.forward).parameters.values()
+        given = {p.name: p.default for p in parameters if p.default is not Parameter.empty}
+        graph = tracer.trace(model, concrete_args=given or None)
+        _drop_defaults(graph)
     except (TraceError, TypeError) as error:
         raise UnsupportedModuleError(
             f"{type(model).__name__}.forward cannot be traced: {error}; "
@@ -136,6 +142,17 @@ def symbolic_trace(model: nn.Module) -> GraphModule:
         ) from error
     without_in_place(tracer.root, graph)
     return GraphModule(tracer.root, graph, type(model).__name__)
+
+
+def _drop_defaults(graph: Graph) -> None:
+    """Erase what torch.fx puts down for arguments that have their default."""
+    placeholders = [call for call in graph.nodes if call.op == "placeholder"]
+    for call in placeholders[1:]:
+        for check in list(call.users):
+            if not check.users:
+                graph.erase_node(check)
+        if not call.users:
+            graph.erase_node(call)
 
 
 def trace(traced: GraphModule, input_shape: Shape) -> tuple[Node, ...]:
@@ -212,7 +229,21 @@ def _nodes(
             problem = f"its result {shapes[at]} has lost the batch axis"
             raise unsupported(name, problem, call.target)
         nodes.append(Node(name, parts, sources, shapes[at][1:], call))
-    return tuple(nodes)
+    return _with_tail(nodes)
+
+
+def _with_tail(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """Return the nodes, a sigmoid that the output reads being a tail as a softmax is."""
+    last = {nodes[-1].sources[0]} if nodes and nodes[-1].sources else set()
+    checked = []
+    for node in nodes:
+        parts, end = node.parts, node.call in last
+        if end and len(node.shape) == 1 and parts == (Apply(Activation("sigmoid")),):
+            parts = (Chances("sigmoid"),)
+        if not end and any(isinstance(part, Chances) for part in parts):
+            raise unsupported(node.name, "a softmax is understood at the end alone", "Softmax")
+        checked.append(replace(node, parts=parts))
+    return tuple(checked)
 
 
 def _tensor_arguments(call: Call, shapes: Mapping[Call, Shape]) -> tuple[Call, ...]:
