@@ -12,12 +12,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from networks import EXAMPLES, example, networks
+from networks import EXAMPLES, Builder, example, networks
 from secateur import checker
 from secateur.analysis import analyze
 from secateur.circuits.certificate import Certificate
-from secateur.network import Layer
+from secateur.network import (
+    Activation,
+    Affine,
+    FunctionTable,
+    Layer,
+    Quantize,
+)
+from secateur.network.activations import ACTIVATIONS
+from secateur.network.kinds import OPERATIONS
 from secateur.network.storage import save
+from secateur.network.tables import ROUNDINGS, Bend, Count
+from secateur.network.taking import Place, Take
 
 SOURCE = Path(checker.__file__)
 
@@ -54,6 +64,35 @@ def test_it_agrees_on_every_architecture(name, tmp_path):
     network = example(name)
     save(network, tmp_path / "network")
     Certificate.of(analyze(network, attain=0.5)).save(tmp_path / "certificate")
+    assert checker.check(str(tmp_path / "certificate"), str(tmp_path / "network")) == []
+
+
+def test_it_knows_every_kind_of_operation_and_of_step():
+    assert {o.kind for o in OPERATIONS} == set(checker._OPERATIONS)
+    assert set(ACTIVATIONS) == set(checker._ACTIVATIONS)
+    assert set(ROUNDINGS) == set(checker._ROUNDINGS)
+
+
+@pytest.mark.parametrize("low", [-3, 0])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (Bend(np.array([0.25, 2.0, -0.5])),),
+        (Bend(np.array([0.5])), Affine(np.array([1.0, -2.0, 0.5]), np.array([0.25]))),
+        (Count(np.array([[-1.0, 0.5], [0.0, 2.0], [1.5, 1.5]])),),
+        (Activation("square"), Quantize(0.5, 0, 9), Activation("tanh")),
+    ],
+    ids=str,
+)
+def test_it_agrees_on_steps_and_on_elements_taken_and_placed(low, steps, tmp_path):
+    b = Builder((3, 2), low, 3)
+    b.put(Take("taken", b.at, 1, np.array([1, 0])), b.bound)
+    b.put(Place("placed", b.at, 1, np.array([-1, 0, 1, 1]), 2), b.bound)
+    b.conv(np.arange(-4, 5).reshape(3, 3, 1), stride=(2,))
+    b.lookup(FunctionTable(steps, Quantize(0.75, -4, 4)))
+    network = b.network()
+    save(network, tmp_path / "network")
+    Certificate.of(analyze(network, attain=1.0)).save(tmp_path / "certificate")
     assert checker.check(str(tmp_path / "certificate"), str(tmp_path / "network")) == []
 
 

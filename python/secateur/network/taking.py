@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from secateur import exact
 from secateur.network import arrays
 from secateur.network.arrays import Integers, Mask
 from secateur.network.change import CannotUndoError, Change
@@ -94,7 +95,8 @@ class _Along(SingleSource):
             return self, change.map(self.move)
         if (change.factor != 1).any() or (change.offset != change.offset.flat[0]).any():
             raise CannotUndoError
-        moved = replace(self, fill=self.fill - int(change.offset.flat[0]))  # type: ignore[type-var]
+        fill = exact.subtract(np.array(self.fill), change.offset.flat[:1])
+        moved = replace(self, fill=int(fill[0]))  # type: ignore[type-var]
         return moved, Change(np.ones(shape, np.int64), np.full(shape, change.offset.flat[0]))
 
     def needed(
