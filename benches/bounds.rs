@@ -35,32 +35,32 @@ fn noise(len: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Reads every word once, with the instructions of the core.
-struct Read<'a>(&'a [u64]);
+/// Reads every code once, with the instructions of the core: an addition a vector.
+struct Read<'a>(&'a [i8]);
 
 impl NullaryFnOnce for Read<'_> {
-    type Output = u64;
+    type Output = i8;
 
     #[inline(always)]
-    fn call(self) -> u64 {
-        let mut lanes = [0_u64; 32];
-        let (chunks, last) = self.0.as_chunks::<32>();
+    fn call(self) -> i8 {
+        let mut lanes = [0_i8; 256];
+        let (chunks, last) = self.0.as_chunks::<256>();
         for chunk in chunks {
-            for (lane, word) in lanes.iter_mut().zip(chunk) {
-                *lane = lane.wrapping_add(*word);
+            for (lane, code) in lanes.iter_mut().zip(chunk) {
+                *lane = lane.wrapping_add(*code);
             }
         }
         let all = lanes.iter().chain(last);
-        all.fold(0, |sum: u64, word| sum.wrapping_add(*word))
+        all.fold(0, |sum: i8, code| sum.wrapping_add(*code))
     }
 }
 
-fn read(words: &[u64], pool: Option<&rayon::ThreadPool>) -> u64 {
+fn read(codes: &[i8], pool: Option<&rayon::ThreadPool>) -> i8 {
     let Some(pool) = pool else {
-        return Arch::new().dispatch(Read(words));
+        return Arch::new().dispatch(Read(codes));
     };
-    let queue = Mutex::new(words.chunks(words.len().div_ceil(8).max(1)));
-    let total = Mutex::new(0_u64);
+    let queue = Mutex::new(codes.chunks(codes.len().div_ceil(8).max(1)));
+    let total = Mutex::new(0_i8);
     let help = || {
         while let Some(chunk) = { queue.lock().unwrap().next() } {
             let sum = Arch::new().dispatch(Read(chunk));
@@ -96,15 +96,9 @@ fn measure((outputs, inputs): (usize, usize), used: usize, time: Duration) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let pool = (used > 1).then_some(pool.as_ref().expect("a thread"));
     let bytes = noise(outputs * inputs);
-    let words: Vec<u64> = bytes
-        .as_chunks()
-        .0
-        .iter()
-        .copied()
-        .map(u64::from_ne_bytes)
-        .collect();
     let codes = bytes.iter().map(|&byte| byte as i8).collect();
     let weight: Array2<i8> = Array2::from_shape_vec((outputs, inputs), codes).expect("fits");
+    let flat = weight.as_slice().expect("in a row");
     let ends = |low: fn(i64) -> i64, high: fn(i64) -> i64| {
         let each = |end: fn(i64) -> i64| (0..inputs as i64).map(end).collect();
         InputRanges::each(each(low), each(high)).expect("not empty")
@@ -121,7 +115,7 @@ fn measure((outputs, inputs): (usize, usize), used: usize, time: Duration) {
     let mut runs: Vec<Run<'_>> = vec![
         (
             "read",
-            Box::new(|| _ = black_box(read(black_box(&words), pool))),
+            Box::new(|| _ = black_box(read(black_box(flat), pool))),
         ),
         ("one", Box::new(|| by(&one, false))),
         ("seven_bits", Box::new(|| by(&seven_bits, false))),

@@ -125,7 +125,6 @@ unpruned = network_of(quantized, "quantized")
 
 pruner = secateur.Pruner(quantized, "accumulator", bits=BITS)
 fit(quantized, train_x, train_y, epochs=EPOCHS, teacher=float_model, pruner=pruner)
-pruner.finish()
 network = network_of(quantized, f"pruned to {BITS} bits")
 print(f"trained in {perf_counter() - start:.0f} s")
 

@@ -156,7 +156,7 @@ PROGRAMS = {
         from sklearn.datasets import load_iris
 
         x, y = load_iris(return_X_y=True)
-        classifier = secateur.SecateurClassifier(epochs=5)
+        classifier = secateur.SecateurClassifier(hidden_layers=(8,), max_epochs=9)
         assert classifier.fit(x.astype("float32"), y).predict(x[:3].astype("float32")).shape == (3,)
     """,
     "fhe": """

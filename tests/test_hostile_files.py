@@ -11,6 +11,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ HOSTILE = (
     "\x00",
     "\ud800",
     "../../etc/passwd",
+    "long" * 500,
     "linear",
     [],
     [[]],
@@ -93,6 +95,8 @@ def mutated_json(text: str | bytes, source: random.Random) -> Any:
     value = json.loads(text)
     for _ in range(source.randint(1, 3)):
         found = list(places(value))
+        if not found:
+            break
         container, key = source.choice(found)
         other, other_key = source.choice(found)
         match source.randrange(4):
@@ -101,7 +105,7 @@ def mutated_json(text: str | bytes, source: random.Random) -> Any:
             case 1:
                 container[key] = json.loads(json.dumps(other[other_key]))
             case _:
-                container[key] = source.choice(HOSTILE)
+                container[key] = deepcopy(source.choice(HOSTILE))
     return value
 
 

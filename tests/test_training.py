@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from secateur.analysis import analyze
 from secateur.errors import NotFiniteError, ScheduleError, ShapeError
 from secateur.pruning.schedule import OneShot, Reselect
 from secateur.pruning.torch import Pruner
-from secateur.reading.torch import quantize
+from secateur.reading.torch import freeze, masks, quantize
 from secateur.training import accuracy, fit
 
 
@@ -116,6 +117,41 @@ def test_only_states_of_the_full_target_compete():
     assert pruner.complete
 
 
+def test_finishes_the_pruner_and_then_tunes_what_tables_absorb():
+    settled, left = (quantize(classifier(), calibration=X) for _ in range(2))
+    for model, settle in ((settled, 0.5), (left, 0.0)):
+        pruner = Pruner(model, "accumulator", bits=5)
+        history = quietly(model, X, Y, epochs=4 if settle else 2, pruner=pruner, settle=settle)
+        assert len(history.losses) == (4 if settle else 2)
+        assert bool(any(map(masks.on, model.modules()))) is not bool(settle)
+        pruner.finish()
+    ours, theirs = freeze(settled), freeze(left)
+    assert analyze(ours).accumulator_bits <= 5
+    for one, other in zip(ours.layers, theirs.layers, strict=True):
+        assert one.codes.shape == other.codes.shape
+    assert (ours.predict(X) != theirs.predict(X)).any()
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_leaves_an_epoch_at_least_to_the_pruner(epochs):
+    model = quantize(classifier(), calibration=X)
+    history = quietly(model, X, Y, epochs=epochs, pruner=Pruner(model, "accumulator"), settle=1.0)
+    assert len(history.losses) == epochs
+    freeze(model)
+
+
+def test_the_state_that_it_finished_in_competes_with_those_after():
+    model = quantize(classifier(), calibration=X)
+    noise = np.random.default_rng(0).integers(0, 3, len(Y))
+    history = quietly(
+        model, X, noise, epochs=8, lr=0.1, pruner=Pruner(model, "accumulator"), validation=HELD_OUT
+    )
+    outputs = model(torch.from_numpy(HELD_OUT[0]))
+    last = float(nn.functional.cross_entropy(outputs, torch.from_numpy(HELD_OUT[1])))
+    assert math.isclose(last, history.validation_losses[history.best_epoch], rel_tol=1e-5)
+    assert last == pytest.approx(min(history.validation_losses), rel=1e-5)
+
+
 def test_no_bar_off_a_terminal(capsys):
     fit(nn.Linear(3, 3), X, Y, epochs=1)
     assert capsys.readouterr() == ("", "")
@@ -134,6 +170,7 @@ class TestRefuses:
             {"epochs": 0},
             {"batch_size": 0},
             {"lr": 0.0},
+            {"settle": 1.5},
             {"teacher_weight": 1.5},
             {"temperature": 0.0},
             {"patience": 0, "validation": HELD_OUT},

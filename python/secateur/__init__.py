@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from secateur.pruning import (
         NM as NM,
         Accumulator as Accumulator,
+        Compensated as Compensated,
         Connections as Connections,
         L1Ball as L1Ball,
         Magnitude as Magnitude,
@@ -76,6 +77,7 @@ _HOME = {
     "Accumulator": "pruning",
     "Certificate": "circuits.certificate",
     "Circuit": "circuits.circuit",
+    "Compensated": "pruning",
     "Connections": "pruning",
     "Gradual": "pruning.schedule",
     "Iterative": "pruning.schedule",

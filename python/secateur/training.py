@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,13 @@ class History:
     validation_losses: tuple[float, ...]
     best_epoch: int
 
+    def then(self, after: History) -> History:
+        """Return both, one after the other; `after` has best epoch −1 where none beat ours."""
+        best = self.best_epoch if after.best_epoch < 0 else len(self.losses) + after.best_epoch
+        return History(
+            self.losses + after.losses, self.validation_losses + after.validation_losses, best
+        )
+
 
 def fit(
     model: nn.Module,
@@ -47,6 +55,7 @@ def fit(
     batch_size: int = 64,
     lr: float = 0.01,
     pruner: Pruner | None = None,
+    settle: float = 0.2,
     teacher: nn.Module | None = None,
     teacher_weight: float = 0.5,
     temperature: float = 4.0,
@@ -69,8 +78,11 @@ def fit(
         epochs: passes over the samples.
         batch_size: samples of one step.
         lr: the first learning rate.
-        pruner: its `step` is called after each of the optimiser's. Call its `finish` yourself;
-            another `fit`, without it, then tunes what tables absorb.
+        pruner: its `step` is called after each of the optimiser's, and in the end its `finish`,
+            after which the codes are final.
+        settle: the last part of the epochs under a pruner, 0 to 1, which comes after its `finish`
+            and tunes what tables absorb: biases, batch norms, the scales of activations. Its
+            schedule has the rest to reach its target. With 0 its `finish` is left to you.
         teacher: a model whose softened outputs are learned as well (Hinton et al., "Distilling
             the Knowledge in a Neural Network", 2015): usually the float network.
         teacher_weight: their part of the loss, 0 to 1.
@@ -95,7 +107,9 @@ def fit(
     >>> history.losses[-1] < history.losses[0]
     True
     """
-    _check_settings(epochs, batch_size, lr, teacher_weight, temperature, patience, validation)
+    _check_settings(
+        epochs, batch_size, lr, settle, teacher_weight, temperature, patience, validation
+    )
     x, y = _tensors(model, samples, targets)
     held_out = None if validation is None else _tensors(model, *validation)
     soft = None if teacher is None else _outputs(teacher, x).div(temperature).softmax(1)
@@ -110,25 +124,58 @@ def fit(
         )
         return torch.lerp(hard, torch.mul(divergence, temperature**2), teacher_weight)
 
-    trained = [p for p in model.parameters() if p.requires_grad]
+    def held_out_loss() -> float | None:
+        if held_out is None:
+            return None
+        return float(loss(_outputs(model, held_out[0]), held_out[1]))
+
     batches = max(1, math.ceil(len(x) / batch_size) - (len(x) % batch_size == 1))
+    run = partial(_run, model, len(x), batch_size, batches, lr, batch_loss, held_out_loss, patience)
+    settling = 0 if pruner is None else min(epochs - 1, round(settle * epochs))
+    with torch.random.fork_rng(devices=[]), _progress("training", epochs, shown=progress) as tell:
+        torch.manual_seed(seed)
+        history = run(epochs - settling, pruner, tell)
+        if pruner is not None and settle > 0:
+            pruner.finish()
+        if settling:
+            history = history.then(run(settling, None, tell, history))
+    model.eval()
+    return history
+
+
+def _run(
+    model: nn.Module,
+    samples: int,
+    batch_size: int,
+    batches: int,
+    lr: float,
+    batch_loss: Callable[[torch.Tensor], torch.Tensor],
+    held_out_loss: Callable[[], float | None],
+    patience: int | None,
+    epochs: int,
+    pruner: Pruner | None,
+    tell: Callable[..., None],
+    before: History | None = None,
+) -> History:
+    """Train with one fall of the learning rate; leave the model in its best state.
+
+    After `before`, the state that it has left competes.
+    """
     losses: list[float] = []
     held_out_losses: list[float] = []
+    start = 0 if before is None else len(before.losses)
     best, best_loss, best_state = -1, math.inf, None
-    bar = _progress("training", epochs, shown=progress)
-    with (
-        torch.random.fork_rng(devices=[]),
-        fused(model),
-        _flat(trained) as flat,
-        bar as tell,
-    ):
-        torch.manual_seed(seed)
+    if before is not None and before.validation_losses:
+        best_loss = before.validation_losses[before.best_epoch]
+        best_state = copy.deepcopy(model.state_dict())
+    trained = [p for p in model.parameters() if p.requires_grad]
+    with fused(model), _flat(trained) as flat:
         optimizer = torch.optim.Adam(flat, lr=lr)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
         for epoch in range(epochs):
             model.train()
             total = 0.0
-            for index in torch.split(torch.randperm(len(x)), batch_size)[:batches]:
+            for index in torch.split(torch.randperm(samples), batch_size)[:batches]:
                 optimizer.zero_grad(set_to_none=False)
                 value = batch_loss(index)
                 value.backward()  # type: ignore[no-untyped-call]
@@ -139,25 +186,24 @@ def fit(
                 total += value.item()
             if not math.isfinite(total):
                 raise NotFiniteError(
-                    f"the loss became {total} in epoch {epoch}; try a lower lr than {lr}",
+                    f"the loss became {total} in epoch {start + epoch}; try a lower lr than {lr}",
                     argument="loss",
                 )
             losses.append(total / batches)
-            if held_out is not None:
-                held_out_losses.append(float(loss(_outputs(model, held_out[0]), held_out[1])))
+            value_now = held_out_loss()
+            if value_now is not None:
+                held_out_losses.append(value_now)
                 complete = pruner is None or pruner.complete
-                if complete and held_out_losses[-1] < best_loss:
-                    best, best_loss = epoch, held_out_losses[-1]
+                if complete and value_now < best_loss:
+                    best, best_loss = epoch, value_now
                     best_state = copy.deepcopy(model.state_dict())
-            tell(epoch + 1, note=f"loss {losses[-1]:.4f}")
+            tell(start + epoch + 1, note=f"loss {losses[-1]:.4f}")
             if patience is not None and best >= 0 and epoch - best >= patience:
                 break
     if best_state is not None:
         model.load_state_dict(best_state)
-    model.eval()
-    return History(
-        tuple(losses), tuple(held_out_losses), best if best_state is not None else len(losses) - 1
-    )
+    last = best if best_state is not None else len(losses) - 1
+    return History(tuple(losses), tuple(held_out_losses), last)
 
 
 @contextmanager
@@ -222,6 +268,7 @@ def _check_settings(
     epochs: int,
     batch_size: int,
     lr: float,
+    settle: float,
     teacher_weight: float,
     temperature: float,
     patience: int | None,
@@ -231,6 +278,7 @@ def _check_settings(
         ("epochs", epochs, epochs >= 1, "at least 1"),
         ("batch_size", batch_size, batch_size >= 1, "at least 1"),
         ("lr", lr, lr > 0, "more than 0"),
+        ("settle", settle, 0 <= settle <= 1, "0 to 1"),
         ("teacher_weight", teacher_weight, 0 <= teacher_weight <= 1, "0 to 1"),
         ("temperature", temperature, temperature > 0, "more than 0"),
         ("patience", patience, patience is None or patience >= 1, "at least 1"),

@@ -380,3 +380,10 @@ class TestNarrow:
                 and narrowed.output.source != operation.name
             ):
                 assert (report[operation.name].channels.low == 0).all()
+
+
+def test_a_table_of_huge_codes_over_a_wide_accumulator_is_left_alone_unlisted():
+    wide = FunctionTable((), Quantize(1.0, -(1 << 50), 1 << 50))
+    b = Builder((1,), 0, 1 << 40)
+    b.lookup(wide)
+    assert narrow(b.network())(np.array([[1 << 40]])) == 1 << 40

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from secateur.errors import BitsError, OptionError
 from secateur.pruning import Accumulator
 from secateur.pruning.apply import steps_of
-from secateur.pruning.options import Option, describe, from_text, made
+from secateur.pruning.options import Option, _fits, describe, from_text, made
 from secateur.pruning.strategy import Saliency
 
 
@@ -109,6 +109,13 @@ def test_options_describe_themselves():
         "quick",
         "saliency",
     ]
+
+
+def test_types_that_answer_to_no_isinstance_take_anything():
+    class Named(Protocol):
+        name: str
+
+    assert all(_fits(3, hint) for hint in (Any, Named))
 
 
 def test_what_has_no_default_has_to_be_given():

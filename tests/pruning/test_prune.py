@@ -15,7 +15,7 @@ from secateur.pruning.prune import problem_of, prune
 from secateur.ranges import Ranges
 
 
-@pytest.mark.parametrize("strategy", sorted(strategies()))
+@pytest.mark.parametrize("strategy", sorted(strategies().keys() - {"compensated"}))
 @pytest.mark.parametrize("network", EXAMPLES)
 def test_codes_are_zero_or_as_before_and_nothing_else_changes(network, strategy):
     before = example(network)

@@ -25,6 +25,7 @@ _ENVELOPE = Envelope("part of a circuit", "secateur-circuit", version=2, oldest=
 
 #: More than any manifest has: a few lines for each of about ten files.
 _LARGEST_MANIFEST = 1 << 16
+_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def is_circuit(directory: str | os.PathLike[str]) -> bool:
 
 def _read(directory: Path, name: str, digest: object) -> bytes:
     """Return the content of the file of a part called `name`, which has to be in it."""
-    if name in ("", ".", "..") or set(name) & {"/", "\\", "\0"}:
+    if name in ("", ".", "..") or set(name) & {"/", "\\", "\0"} or len(name) > _LONGEST_NAME:
         raise _ENVELOPE.refused(
             directory / MANIFEST, f"names {name!r}, which is no file of this directory"
         )

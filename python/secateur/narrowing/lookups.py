@@ -11,7 +11,7 @@ from secateur import exact
 from secateur.analysis import RangeReport
 from secateur.errors import AccumulatorOverflowError
 from secateur.narrowing.readers import proved_ranges, undone_by_readers
-from secateur.network import Box, Integers, Lookup, Network, tabulate
+from secateur.network import LARGEST_TABLE, Box, Integers, Lookup, Network, tabulate
 from secateur.ranges import Ranges
 
 
@@ -41,8 +41,9 @@ def _added_constant(
 ) -> Integers | None:
     """Return int64 [channels] with table(v) = v + constant over the proved range, or None."""
     source = Box(network.shapes[lookup.source], ranges[lookup.source]).channels
-    if int(source.span.max()) > lookup.table.codomain.span:
-        return None  # two accumulators share a code; known without listing the table
+    widest = int(source.span.max())
+    if widest > lookup.table.codomain.span or widest >= LARGEST_TABLE:
+        return None  # two accumulators share a code, or no circuit has room for the table
     entries = tabulate(lookup.rule, source.low, source.high)
     domain = tabulate(lambda v: v, source.low, source.high)
     try:

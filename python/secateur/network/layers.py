@@ -72,6 +72,14 @@ class Layer(SingleSource):
         """Shape `values` [in], one for each input channel, to broadcast over the codes."""
         raise NotImplementedError
 
+    def rows(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return what the codes are multiplied by, [groups, batch · positions, taps of a channel].
+
+        Args:
+            x: [batch, *source shape].
+        """
+        raise NotImplementedError
+
     def tap_ranges(self, source: Box) -> Ranges:
         """Return the range that each code's input takes over all positions.
 
@@ -140,6 +148,9 @@ class Linear(Layer):
 
     def columns(self, values: NDArray[Any]) -> NDArray[Any]:
         return values
+
+    def rows(self, x: NDArray[Any]) -> NDArray[Any]:
+        return x[None]
 
     def tap_ranges(self, source: Box) -> Ranges:
         return source.full.moved(lambda side: side[None])
@@ -225,19 +236,21 @@ class Conv(Layer):
     def evaluate(self, *sources: Integers) -> Integers:
         (x,) = sources
         kind = exact.carrier(exact.magnitude(x) * self._reach)
-        view = self._windows(x.astype(kind))
-        batch, _, *rest = view.shape
-        places = tuple(rest[: len(self.kernel)])
+        places = self.shape(x.shape[1:])[1:]
         # [groups, batch · positions, inputs · taps] times [groups, inputs · taps, outputs]
-        split = view.reshape(batch, self.groups, -1, *rest)
-        axes = split.ndim
-        order = (1, 0, *range(3, 3 + len(places)), 2, *range(3 + len(places), axes))
-        rows = split.transpose(order).reshape(self.groups, -1, self.codes[0].size)
         weights: NDArray[Any] = self.codes.reshape(self.groups, -1, self.codes[0].size).astype(kind)
-        sums = rows @ weights.transpose(0, 2, 1)
-        split = sums.reshape(self.groups, batch, *places, -1)
-        joined = np.moveaxis(split, (0, -1), (1, 2)).reshape(batch, -1, *places)
+        sums = self.rows(x.astype(kind)) @ weights.transpose(0, 2, 1)
+        split = sums.reshape(self.groups, len(x), *places, -1)
+        joined = np.moveaxis(split, (0, -1), (1, 2)).reshape(len(x), -1, *places)
         return self._biased(exact.carried(joined))
+
+    def rows(self, x: NDArray[Any]) -> NDArray[Any]:
+        view = self._windows(x)
+        batch, _, *rest = view.shape
+        places = len(self.kernel)
+        split = view.reshape(batch, self.groups, -1, *rest)
+        order = (1, 0, *range(3, 3 + places), 2, *range(3 + places, split.ndim))
+        return split.transpose(order).reshape(self.groups, -1, self.codes[0].size)
 
     def _windows(self, x: NDArray[Any]) -> NDArray[Any]:
         return windows(x, self.kernel, self.stride, self.padding, self.dilation)

@@ -1,6 +1,7 @@
 """Pruning: what a strategy sees, what it gives, and the strategies that come with the library."""
 
 from secateur.pruning.accumulator import Accumulator
+from secateur.pruning.compensated import Compensated
 from secateur.pruning.connections import Connections
 from secateur.pruning.l1_ball import L1Ball
 from secateur.pruning.magnitude import Magnitude
@@ -19,6 +20,7 @@ __all__ = [
     "NM",
     "Accumulator",
     "ActivationSaliency",
+    "Compensated",
     "Connections",
     "FisherSaliency",
     "GradientSaliency",

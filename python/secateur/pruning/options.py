@@ -201,7 +201,11 @@ def _fits(value: Any, hint: Any) -> bool:
         return False
     if hint is float:
         return isinstance(value, int | float)
-    return not isinstance(hint, type) or isinstance(value, hint)
+    try:
+        return not isinstance(hint, type) or isinstance(value, hint)
+    except TypeError:
+        # A class that answers to no isinstance: Any from Python 3.11 on, some protocols.
+        return True
 
 
 def _spell(hint: Any) -> str:

@@ -30,6 +30,7 @@ from secateur.errors import (
     told,
 )
 from secateur.pruning.accumulator import Accumulator
+from secateur.pruning.compensated import Compensated
 from secateur.pruning.connections import Connections
 from secateur.pruning.l1_ball import L1Ball
 from secateur.pruning.magnitude import Magnitude
@@ -46,6 +47,7 @@ DISABLE = "SECATEUR_DISABLE_PLUGINS"
 
 STRATEGIES: tuple[type[Strategy], ...] = (
     Accumulator,
+    Compensated,
     Connections,
     L1Ball,
     Magnitude,

@@ -20,14 +20,24 @@ from numpy.typing import ArrayLike
 
 from secateur.analysis import RangeReport, analyze
 from secateur.network import Box, Conv, Layer, Network, Operation
-from secateur.pruning.apply import Strategies, apply_strategy
+from secateur.pruning.apply import (
+    Strategies,
+    apply_steps,
+    masks_of,
+    prove,
+    saliency_named,
+    steps_of,
+)
+from secateur.pruning.correct import corrected
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.problem import (
     Floats,
     Geometry,
+    Masks,
     PrunableLayer,
     PruningProblem,
 )
+from secateur.pruning.strategy import method_of
 from secateur.ranges import Ranges
 
 
@@ -41,6 +51,9 @@ def prune(
     **options: Any,
 ) -> Network:
     """Return `network` with the codes that `strategy` removes set to zero.
+
+    A strategy with a method `corrected`, such as `Compensated`, gives other codes than 0 as
+    well, layer by layer, where there are samples; biases and tables then follow.
 
     Args:
         network: what to prune.
@@ -67,8 +80,27 @@ def prune(
         >>> prune(network, "accumulator", bits=4)["fc"].codes
         array([[3, 0, 2]], dtype=int8)
     """
+    steps = steps_of(strategy, options)
+    see = partial(_problem, samples=samples, seed=seed)
+    if samples is None or not any(method_of(s.strategy, "corrected") for s in steps):
+        return _masked(network, masks_of(apply_steps(see(network), steps)))
+    codes = np.asarray(samples)
+    network.input.check(codes)
+    for step in steps:
+        if method_of(step.strategy, "corrected"):
+            network = corrected(network, codes, see, partial(step.call, "corrected"))
+        else:
+            network = _masked(network, masks_of(apply_steps(see(network), (step,))))
+    prove(steps, see(network))
+    return network
+
+
+def _problem(network: Network, samples: ArrayLike | None, seed: int) -> PruningProblem:
     problem = problem_of(network, samples=samples, seed=seed)
-    masks = apply_strategy(problem, strategy, **options)
+    return replace(problem, find_saliency=saliency_named)
+
+
+def _masked(network: Network, masks: Masks) -> Network:
     pruned = (
         replace(layer, codes=np.where(masks[layer.name], layer.codes, 0).astype(layer.codes.dtype))
         for layer in network.layers

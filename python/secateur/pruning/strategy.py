@@ -38,6 +38,8 @@ class Strategy(Protocol):
       1 is itself. Schedules that go gradually need it.
     - `fitted_scales(problem)` ↦ {layer name: positive float64 [out]}: while a model trains, the
       scales that weights get before masks are selected; for layers whose `code_range` is known.
+    - `corrected(problem, layer, inputs, wanted)` ↦ integer codes: where `prune` has samples, what
+      a layer is to multiply by so that it gives what is wanted; see `Compensated`.
     """
 
     name: ClassVar[str]

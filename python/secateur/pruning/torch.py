@@ -138,21 +138,23 @@ class Pruner:
         reading = read(model, input_shape)
         self._input_shape = reading.network.input.shape
         self._spreads: dict[str, torch.Tensor] = {}
-        self._layers = reading.layers
+        paths = {module: path for path, module in model.named_modules()}
+        # By name, so that a copy of model and pruner has its own.
+        self._paths = {name: paths[x.module] for name, x in reading.layers.items()}
+        self._sources = {name: x.source for name, x in reading.layers.items()}
         self._structure = replace(_structure(reading.network), seed=seed)
-        modules = {name: x.module for name, x in self._layers.items()}
         if samples is not None:
-            activate = partial(_activations, model, modules, samples)
+            activate = partial(_activations, model, self._paths, samples)
             self._structure = replace(self._structure, activate=activate)
         if samples is not None and targets is not None:
-            differentiate = partial(_gradients, model, modules, samples, targets, loss)
+            differentiate = partial(_gradients, model, self._paths, samples, targets, loss)
             self._structure = replace(self._structure, differentiate=differentiate)
         for miss in misses(self._steps, self._structure):
             if miss.fixed:
                 raise miss.error()
-        self._progress = Progress()
-        for x in self._layers.values():
-            masks.put_on(x.module, self._progress)
+        progress = Progress()
+        for name in self._paths:
+            masks.put_on(self._module(name), progress)
         self._finished: FinalMasks | None = None
         self._allowed = self.masks
         keep_parameters(model)
@@ -162,12 +164,12 @@ class Pruner:
         """Layer name → mask of the moment, bool, shaped like its weight; True is kept."""
         if self._finished is not None:
             return dict(self._finished)
-        return {name: _numpy(self._mask(name).kept) for name in self._layers}
+        return {name: _numpy(self._mask(name).kept.bool()) for name in self._paths}
 
     @property
     def complete(self) -> bool:
         """Whether the masks of the moment are those of the full target."""
-        return self._progress.complete
+        return self._finished is not None or self._progress.complete
 
     @property
     def fits(self) -> Fit:
@@ -182,7 +184,6 @@ class Pruner:
         Raises:
             SecateurError: whatever `apply_strategy` raises.
         """
-        self._mask(next(iter(self._layers)))
         progress = self._progress
         progress.steps += 1
         if self.schedule.due(progress.steps):
@@ -239,7 +240,7 @@ class Pruner:
         for x in now.layers:
             after = (problem[x.name].codes != 0) & kept[x.name]
             removed[x.name] = int(((x.codes != 0) & x.mask & ~after).sum())
-        for module, name in {x.module: name for name, x in self._layers.items()}.items():
+        for module, name in {self._module(name): name for name in self._paths}.items():
             codes = np.where(kept[name], problem[name].codes, 0)
             scale = module.weight_quant.scale().detach()
             masks.take_off(module)
@@ -252,12 +253,19 @@ class Pruner:
         return self._finished
 
     @property
+    def _progress(self) -> Progress:
+        return self._mask(next(iter(self._paths))).progress
+
+    def _module(self, name: str) -> Any:
+        return self._model.get_submodule(self._paths[name])
+
+    @property
     def _promising(self) -> tuple[Step, ...]:
         return tuple(s for s in self._steps if method_of(s.strategy, "widths"))
 
     def _mask(self, name: str) -> WeightMask:
         """The mask on a layer of the model."""
-        mask = masks.on(self._layers[name].module)
+        mask = masks.on(self._module(name))
         if mask is None:
             raise ScheduleError(
                 "the pruner has finished; to prune further, make another on the same model"
@@ -269,7 +277,7 @@ class Pruner:
         progress, promising = self._progress, self._promising
         if not promising:
             return
-        within = {name: _numpy(self._mask(name).selected) for name in self._layers}
+        within = {name: _numpy(self._mask(name).selected.bool()) for name in self._paths}
         if (progress.steps - progress.selected_at) % _EVERY == 0:
             again = apply_steps(self._problem(within), promising, self._rescaled)
             self._set(masks_of(again))
@@ -299,7 +307,7 @@ class Pruner:
             for name, width in promised(step, self._structure).items():
                 if name in self._structure.fixed:
                     continue
-                module, layer = self._layers[name].module, self._structure[name]
+                module, layer = self._module(name), self._structure[name]
                 code_range = settable_codes(module)
                 if code_range is None or isinstance(width, Range) or width < 0:
                     others = True
@@ -320,7 +328,7 @@ class Pruner:
             on = self._mask(name)
             joint[on] = mask & joint.get(on, mask)
         for on, mask in joint.items():
-            on.kept.copy_(torch.from_numpy(mask))
+            on.kept.copy_(torch.from_numpy(mask.view(np.uint8)))
             if selected:
                 on.selected.copy_(on.kept)
 
@@ -329,13 +337,12 @@ class Pruner:
         joint: dict[Any, Floats] = {}
         for name, values in scales.items():
             # A module that is called twice has one scale for both.
-            module = self._layers[name].module
+            module = self._module(name)
             joint[module] = np.maximum(values, joint.get(module, 0.0))
         for module, values in joint.items():
             set_scales(module, values)
         renewed = (
-            self._layer(x, x.mask) if self._layers[x.name].module in joint else x
-            for x in problem.layers
+            self._layer(x, x.mask) if self._module(x.name) in joint else x for x in problem.layers
         )
         return replace(problem, layers=tuple(renewed))
 
@@ -346,13 +353,13 @@ class Pruner:
 
     def _layer(self, layer: PrunableLayer, mask: Mask) -> PrunableLayer:
         """Return `layer` with the weights, codes and scales of the moment."""
-        x = self._layers[layer.name]
-        code_range = settable_codes(x.module)
-        scale = None if code_range is None else learned_scale(x.module)
+        module = self._module(layer.name)
+        code_range = settable_codes(module)
+        scale = None if code_range is None else learned_scale(module)
         return replace(
             layer,
-            weight=_numpy(masks.unmasked(x.module).detach().double()),
-            codes=codes_if_kept(layer.name, x.module, x.source),
+            weight=_numpy(masks.unmasked(module).detach().double()),
+            codes=codes_if_kept(layer.name, module, self._sources[layer.name]),
             mask=mask,
             scale=None if scale is None else _numpy(scale.double()).reshape(-1),
             code_range=code_range,
@@ -410,7 +417,7 @@ def _column(channels: Mask, like: Mask) -> Mask:
 
 
 def _activations(
-    model: nn.Module, layers: Mapping[str, Any], samples: torch.Tensor
+    model: nn.Module, paths: Mapping[str, str], samples: torch.Tensor
 ) -> Mapping[str, Floats]:
     """Return layer name → its inputs on the samples, with the masks of the moment."""
     seen: dict[str, Floats] = {}
@@ -421,7 +428,10 @@ def _activations(
 
         return hook
 
-    handles = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+    handles = [
+        model.get_submodule(path).register_forward_pre_hook(watch(name))
+        for name, path in paths.items()
+    ]
     try:
         with evaluating(model):
             model(samples)
@@ -433,17 +443,17 @@ def _activations(
 
 def _gradients(
     model: nn.Module,
-    layers: Mapping[str, Any],
+    paths: Mapping[str, str],
     samples: torch.Tensor,
     targets: torch.Tensor,
     loss: Loss,
 ) -> Mapping[str, Floats]:
     """Return layer name → the gradient of each sample's loss, masked weights included."""
-    found: dict[str, list[Floats]] = {name: [] for name in layers}
+    found: dict[str, list[Floats]] = {name: [] for name in paths}
     with evaluating(model), torch.enable_grad():
         for k in range(len(samples)):
             value = loss(model(samples[k : k + 1]), targets[k : k + 1])
-            weights = [masks.unmasked(layer) for layer in layers.values()]
+            weights = [masks.unmasked(model.get_submodule(path)) for path in paths.values()]
             for name, gradient in zip(found, torch.autograd.grad(value, weights), strict=True):
                 found[name].append(gradient.double().cpu().numpy())
     return {name: np.stack(gradients) for name, gradients in found.items()}

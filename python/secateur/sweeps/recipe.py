@@ -188,7 +188,6 @@ class Recipe:
             seed=seed,
             progress=False,
         )
-        pruner.finish()
         return freeze(model)
 
     def _float_network(self, data: Data, seed: int) -> nn.Module:

@@ -34,7 +34,7 @@ SOURCE = Quantize(0.1, 0, 15)
 def half_masked(layer):
     """Put a mask on a layer that removes half of it, at random, and return what it keeps."""
     kept = masks.put_on(layer, masks.Progress()).kept
-    return kept.copy_(torch.rand(kept.shape) < 0.5)
+    return kept.copy_(torch.rand(kept.shape) < 0.5).bool()
 
 
 def ours(bits):

@@ -71,8 +71,9 @@ def coarsen(
         layer, width = traced.get_submodule(str(call.target)), _width(name, accumulator_bits)
         coarse = Coarse(name, layer, proxy, dropped[name], width)
         _insert(traced, call, f"{name}_coarse", coarse)
-    traced.recompile()
-    return traced.train(model.training)
+    # Modules in the order of the graph, as a copy has them: averages match parameters by it.
+    ordered = GraphModule(traced, traced.graph, type(traced).__name__)
+    return ordered.train(model.training)
 
 
 def looked_up_layers(model: nn.Module) -> list[str]:

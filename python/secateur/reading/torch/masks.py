@@ -34,7 +34,8 @@ class WeightMask(nn.Module):
 
     Args:
         kept: bool, shaped like the weight; True = kept. The buffer of that name is the mask of
-            the moment; `selected` is what the last selection kept, which holds it or more.
+            the moment; `selected` is what the last selection kept, which holds it or more. They
+            are uint8, since not every backend of torch.distributed sends bools.
         progress: of the model, shared by all masks on it.
     """
 
@@ -44,8 +45,8 @@ class WeightMask(nn.Module):
     def __init__(self, kept: torch.Tensor, progress: Progress) -> None:
         super().__init__()
         self.progress = progress
-        self.register_buffer("kept", kept.clone())
-        self.register_buffer("selected", kept.clone())
+        self.register_buffer("kept", kept.to(torch.uint8))
+        self.register_buffer("selected", kept.to(torch.uint8))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         masked: torch.Tensor = _Kept.apply(weight, self.kept)
@@ -106,4 +107,8 @@ def unmasked(layer: Any) -> torch.Tensor:
 
 def take_off(layer: Any) -> None:
     """Take the mask off a layer, whose weight is then what it has trained to."""
+    # Copies of a layer share the class that torch has made for it, and torch changes that class.
+    shared = type(layer)
+    own = {k: v for k, v in vars(shared).items() if k not in ("__dict__", "__weakref__")}
+    layer.__class__ = type(shared.__name__, shared.__bases__, own)
     parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)

@@ -121,8 +121,9 @@ def quantize(
     for name, layer in list(traced.named_modules()):
         if isinstance(layer, WEIGHTED):
             _set_module(traced, name, quantized_layer(layer, weight_bits))
-    traced.recompile()
-    return traced.train(module.training)
+    # Modules in the order of the graph, as a copy has them: averages match parameters by it.
+    ordered = GraphModule(traced, traced.graph, type(traced).__name__)
+    return ordered.train(module.training)
 
 
 @dataclass(eq=False)

@@ -272,7 +272,7 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
         back = _back(name, layer, quantized.scale, quantized.zero_point, quantized.bit_width)
         mask = masks.on(layer)
         kept = _rounded(quantized)
-        return _integers(kept if mask is None else torch.where(mask.kept, kept, back))
+        return _integers(kept if mask is None else torch.where(mask.kept.bool(), kept, back))
 
 
 def only_rounds(quantizer: Any) -> bool:
