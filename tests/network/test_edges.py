@@ -144,6 +144,21 @@ class TestArithmetic:
         sums = [windows[0] + windows[1], windows[1] + windows[2]]
         assert conv(x)[0, 0].tolist() == [big * max(sums)]
 
+    def test_a_bias_brings_back_what_leaves_int64_and_padding_stays_an_integer(self):
+        """Found by the search over networks: spurious errors, and a float among the integers."""
+        low = -((1 << 61) + 2)
+        conv = network(
+            low,
+            8,
+            Conv("cv", "input", np.array([[[0, -4]]]), np.array([-512]), padding=((1, 0),)),
+            shape=(1, 2),
+        )
+        assert analyze(conv)["cv"].ranges[0, 0].high == -4 * low - 512
+        assert conv(np.array([[low, low]])).tolist() == [[-4 * low - 512] * 2]
+        fc = network(low, 8, Linear("fc", "input", np.array([[-4]]), np.array([-512])))
+        assert fc(np.array([low])) == -4 * low - 512
+        assert (narrow(fc)(np.array([[low], [8]])) == fc(np.array([[low], [8]]))).all()
+
 
 class TestConstruction:
     @pytest.mark.parametrize("scale", [np.nan, np.inf, 0.0, -1.0])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from secateur.analysis import RangeReport
+from secateur.errors import AccumulatorOverflowError
 from secateur.narrowing.readers import proved_ranges, undone_by_readers
 from secateur.network import Integers, Lookup, Network
 from secateur.ranges import Ranges
@@ -68,8 +69,11 @@ def _shifted(
         if offset.any() and offset.min() > np.iinfo(np.int64).min:
             undone = undone_by_readers(network, ranges, name, np.ones_like(offset), offset)
             if undone is not None:
+                try:
+                    moved = undone[0][name].shifted(-offset)
+                except AccumulatorOverflowError:  # a bias that int64 does not hold
+                    continue
                 network, ranges = undone
-                moved = network[name].shifted(-offset)
                 return network.with_operations(moved) if moved else network, ranges
     return network, ranges
 

@@ -65,8 +65,16 @@ class Layer(SingleSource):
             return greatest * rows.shape[1]
         return int(np.abs(rows.astype(np.int64)).sum(axis=1).max())
 
-    def _biased(self, sums: Integers) -> Integers:
-        return sums if self.bias is None else exact.add(sums, along_channels(self.bias, sums))
+    def _carrier(self, x: Integers) -> type:
+        """The type of number in which sums over `x` are exact, the bias among their terms."""
+        bias = 0 if self.bias is None else exact.magnitude(self.bias)
+        return exact.carrier(exact.magnitude(x) * self._reach + bias)
+
+    def _carried(self, sums: NDArray[Any]) -> Integers:
+        """Return sums with the bias, which may bring back what leaves int64 without it."""
+        if self.bias is not None:
+            sums = sums + along_channels(self.bias, sums).astype(sums.dtype)
+        return exact.carried(sums)
 
     def columns(self, values: NDArray[Any]) -> NDArray[Any]:
         """Shape `values` [in], one for each input channel, to broadcast over the codes."""
@@ -139,8 +147,8 @@ class Linear(Layer):
 
     def evaluate(self, *sources: Integers) -> Integers:
         (x,) = sources
-        kind = exact.carrier(exact.magnitude(x) * self._reach)
-        return self._biased(exact.carried(x.astype(kind) @ self.codes.T.astype(kind)))
+        kind = self._carrier(x)
+        return self._carried(x.astype(kind) @ self.codes.T.astype(kind))
 
     def ranges(self, *sources: Box) -> Ranges:
         given = sources[0].full
@@ -242,7 +250,7 @@ class Conv(Layer):
         sums = self.rows(x.astype(kind)) @ weights.transpose(0, 2, 1)
         split = sums.reshape(self.groups, len(x), *places, -1)
         joined = np.moveaxis(split, (0, -1), (1, 2)).reshape(len(x), -1, *places)
-        return self._biased(exact.carried(joined))
+        return self._carried(joined)
 
     def rows(self, x: NDArray[Any]) -> NDArray[Any]:
         view = self._windows(x)

@@ -83,7 +83,12 @@ def windows(
 ) -> NDArray[Any]:
     """Return a view [batch, channels, *positions, *kernel] of `x` padded with `fill`."""
     if np.any(padding):
-        x = np.pad(x, ((0, 0), (0, 0), *padding), constant_values=fill)
+        # Not by np.pad, which puts a NumPy integer among Python's.
+        extents = [n + sum(ends) for n, ends in zip(x.shape[2:], padding, strict=True)]
+        inner = (slice(b, b + n) for n, (b, _) in zip(x.shape[2:], padding, strict=True))
+        padded = np.full((*x.shape[:2], *extents), fill, dtype=x.dtype)
+        padded[(slice(None), slice(None), *inner)] = x
+        x = padded
     reach = tuple(gap * (taps - 1) + 1 for taps, gap in zip(kernel, dilation, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(x, (1, 1, *reach))
     every = slice(None)
