@@ -30,13 +30,13 @@ GALLERY = {
 #: Those of few bits, with boxes that make fewer.
 SMALL = {
     "median": {"x": (0, 3, (3,))},
-    "nearest": {"x": (0, 3, (2,))},
+    "nearest": {"x": (0, 2, (2,))},
     "life": {"board": (0, 1, (3, 3))},
     "tree": {"x": (0, 5, (2,))},
     "value_of": {"key": (0, 7, ())},
     "average": {"x": (0, 3, (4,))},
     "levenshtein": {"x": (0, 3, (2,)), "y": (0, 3, (2,))},
-    "regression": {"x": (0, 3, (4,))},
+    "regression": {"x": (0, 1, (4,))},
     "polynomial": {"x": (-1, 1, ())},
 }
 
