@@ -87,8 +87,8 @@ def windows(
         extents = [n + sum(ends) for n, ends in zip(x.shape[2:], padding, strict=True)]
         inner = (slice(b, b + n) for n, (b, _) in zip(x.shape[2:], padding, strict=True))
         padded = np.full((*x.shape[:2], *extents), fill, dtype=x.dtype)
-        at = (slice(None), slice(None), *inner)
-        padded[at] = x
+        middle = (slice(None), slice(None), *inner)
+        padded[middle] = x
         x = padded
     reach = tuple(gap * (taps - 1) + 1 for taps, gap in zip(kernel, dilation, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(x, (1, 1, *reach))
