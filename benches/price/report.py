@@ -85,7 +85,7 @@ that are dropped before a lookup), Concrete ML takes widths from its calibration
 circuits of secateur compute the network's integers by proof; approximate ones of both sides are
 simulated. Corners are 200 inputs whose features are each at an end of their range in training;
 one differs where the simulated circuit gives other integers than the model in the clear. Which
-networks of ours are listed was settled on validation splits; the list is the same for both sets.
+networks of ours are listed was drawn up beside runs on validation splits, before the test split.
 
 ![Accuracy against complexity]({figure})
 """

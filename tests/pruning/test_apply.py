@@ -20,7 +20,7 @@ from secateur.errors import (
 )
 from secateur.pruning import Accumulator, Magnitude, Structured
 from secateur.pruning.apply import apply_strategy
-from secateur.pruning.strategy import Saliency
+from secateur.pruning.problem import Saliency
 from secateur.ranges import Range, Ranges
 
 

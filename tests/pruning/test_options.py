@@ -11,7 +11,7 @@ from secateur.errors import BitsError, OptionError
 from secateur.pruning import Accumulator
 from secateur.pruning.apply import steps_of
 from secateur.pruning.options import Option, _fits, describe, from_text, made
-from secateur.pruning.strategy import Saliency
+from secateur.pruning.problem import Saliency
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import pytest
 
 from secateur.errors import SpecificationError
 from secateur.pruning.plugins import STRATEGIES
+from secateur.pruning.problem import Saliency
 from secateur.pruning.saliency import SALIENCIES
-from secateur.pruning.strategy import Saliency, Strategy, check_class, method_of, summary
+from secateur.pruning.strategy import Strategy, check_class, method_of, summary
 
 
 @dataclass(frozen=True)

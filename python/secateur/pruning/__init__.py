@@ -6,6 +6,7 @@ from secateur.pruning.connections import Connections
 from secateur.pruning.l1_ball import L1Ball
 from secateur.pruning.magnitude import Magnitude
 from secateur.pruning.nm import NM
+from secateur.pruning.problem import Saliency
 from secateur.pruning.random import Random
 from secateur.pruning.saliency import (
     ActivationSaliency,
@@ -13,7 +14,7 @@ from secateur.pruning.saliency import (
     GradientSaliency,
     MagnitudeSaliency,
 )
-from secateur.pruning.strategy import Saliency, Strategy
+from secateur.pruning.strategy import Strategy
 from secateur.pruning.structured import Structured
 
 __all__ = [

@@ -16,8 +16,8 @@ from secateur import bounds
 from secateur.errors import InfeasibleError, SelectionLimitError
 from secateur.pruning import widths
 from secateur.pruning.options import check_bits
-from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
-from secateur.pruning.strategy import Saliency, Widths
+from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem, Saliency
+from secateur.pruning.strategy import Widths
 from secateur.ranges import Range
 
 Budget = Literal["span", "signed"]

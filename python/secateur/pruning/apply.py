@@ -21,8 +21,8 @@ from secateur.errors import (
 )
 from secateur.pruning import plugins
 from secateur.pruning.options import check_types, made, options_of
-from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem
-from secateur.pruning.strategy import Saliency, Strategy, Widths, check_class, method_of
+from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem, Saliency
+from secateur.pruning.strategy import Strategy, Widths, check_class, method_of
 from secateur.ranges import Range, Ranges
 
 Link: TypeAlias = Strategy | str | tuple[str, Mapping[str, Any]]

@@ -8,8 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from secateur.pruning.options import check_fraction
-from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem
-from secateur.pruning.strategy import Saliency
+from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem, Saliency
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from secateur.pruning.options import check_types, refused
-from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem
-from secateur.pruning.strategy import Saliency
+from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem, Saliency
 
 
 @dataclass(frozen=True)

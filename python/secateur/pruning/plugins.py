@@ -35,9 +35,10 @@ from secateur.pruning.connections import Connections
 from secateur.pruning.l1_ball import L1Ball
 from secateur.pruning.magnitude import Magnitude
 from secateur.pruning.nm import NM
+from secateur.pruning.problem import Saliency
 from secateur.pruning.random import Random
 from secateur.pruning.saliency import SALIENCIES
-from secateur.pruning.strategy import Kind, Saliency, Strategy, check_class
+from secateur.pruning.strategy import Kind, Strategy, check_class
 from secateur.pruning.structured import Structured
 
 GROUP = "secateur"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,9 +23,6 @@ from secateur.errors import (
     told,
 )
 from secateur.ranges import Ranges
-
-if TYPE_CHECKING:
-    from secateur.pruning.strategy import Saliency
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -289,6 +286,16 @@ class Coupling:
 def _freeze(value: Any, *names: str) -> None:
     for name in names:
         object.__setattr__(value, name, frozen(getattr(value, name)))
+
+
+@runtime_checkable
+class Saliency(Protocol):
+    """A score of how much each weight matters."""
+
+    name: ClassVar[str]
+
+    def score(self, problem: PruningProblem, layer: PrunableLayer) -> Floats:
+        """Return float64 shaped like the layer's weight, finite, not negative."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from secateur.pruning.problem import Floats, PrunableLayer, PruningProblem
-from secateur.pruning.strategy import Saliency
+from secateur.pruning.problem import Floats, PrunableLayer, PruningProblem, Saliency
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from secateur.errors import SpecificationError
-from secateur.pruning.problem import Floats, Masks, PrunableLayer, PruningProblem
+from secateur.pruning.problem import Masks, PruningProblem
 from secateur.ranges import Range
 
 #: Name of a layer, or of a fixed accumulator → what it fits: so many span bits, or a range.
@@ -49,16 +49,6 @@ class Strategy(Protocol):
 
         A layer that is left out keeps the mask that it has.
         """
-
-
-@runtime_checkable
-class Saliency(Protocol):
-    """A score of how much each weight matters."""
-
-    name: ClassVar[str]
-
-    def score(self, problem: PruningProblem, layer: PrunableLayer) -> Floats:
-        """Return float64 shaped like the layer's weight, finite, not negative."""
 
 
 def method_of(value: Any, name: str) -> Callable[..., Any] | None:
