@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from functions import CASES
@@ -9,6 +11,9 @@ from functions import CASES
 from backends import on_each_backend
 from secateur import concrete
 from secateur.errors import BackendError
+
+#: Every fifth case in a check; SECATEUR_FUNCTIONS=all in the environment takes all of them.
+CHECKED = CASES if os.environ.get("SECATEUR_FUNCTIONS") == "all" else CASES[::5]
 
 #: What a backend refuses whatever the widths, and so do we, by its own words.
 REFUSED = {
@@ -63,7 +68,7 @@ def widest(backend, circuit):
 
 
 @on_each_backend
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CHECKED, ids=lambda case: case.name)
 def test_it_compiles_and_answers_right(backend, case):
     if case.name in REFUSED[backend.name]:
         with pytest.raises(BackendError, match=REFUSED[backend.name][case.name]):
@@ -79,7 +84,7 @@ def test_it_compiles_and_answers_right(backend, case):
 
 @pytest.mark.slow
 @on_each_backend
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CHECKED, ids=lambda case: case.name)
 def test_it_is_no_wider_than_with_samples(backend, case):
     if case.name in REFUSED[backend.name]:
         pytest.skip("refused")
