@@ -3,7 +3,7 @@
 #   .venv-modern  Python 3.11 or 3.12 with concrete-python
 # Each target sets up what it needs and does nothing twice.
 
-.PHONY: demo check test bench lint docs wheel setup clean
+.PHONY: thorough demo check test bench lint docs wheel setup clean
 .DEFAULT_GOAL := test
 SHELL := /bin/bash
 
@@ -46,7 +46,11 @@ test: lint $(LANES:=/.built)
 # One lane's tests; the lanes run side by side, and each shows its output when it is done.
 test-in-%:
 	@echo "== $*: $$($*/bin/python --version)"
-	$*/bin/python -m pytest -o cache_dir=$*/.pytest_cache
+	$*/bin/python -m pytest -o cache_dir=$*/.pytest_cache -m "not slow"
+
+# What takes more than some seconds each: whole tables, clean environments, the site.
+thorough: $(LANES:=/.built)
+	for lane in $(LANES); do $$lane/bin/python -m pytest -m slow || exit 1; done
 
 lint: $(LANE)/.built
 	cargo fmt --check
