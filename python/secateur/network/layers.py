@@ -243,7 +243,7 @@ class Conv(Layer):
 
     def evaluate(self, *sources: Integers) -> Integers:
         (x,) = sources
-        kind = exact.carrier(exact.magnitude(x) * self._reach)
+        kind = self._carrier(x)
         places = self.shape(x.shape[1:])[1:]
         # [groups, batch · positions, inputs · taps] times [groups, inputs · taps, outputs]
         weights: NDArray[Any] = self.codes.reshape(self.groups, -1, self.codes[0].size).astype(kind)
