@@ -61,6 +61,7 @@ def compile(
         MissingExtraError: the backend is not installed.
 
     Example:
+        >>> from secateur import Range
         >>> def line(x):
         ...     return 3 * x + 1
         >>> circuit = compile(line, {"x": Range(0, 5)})

@@ -23,6 +23,7 @@ from secateur.pruning.accumulator import Accumulator
 from secateur.pruning.options import check_bits
 from secateur.pruning.problem import Floats, Integers, Masks, PrunableLayer, PruningProblem
 from secateur.pruning.strategy import Widths
+from secateur.ranges import Ranges
 
 #: Added to the diagonal of the second moments, as a part of its mean.
 _DAMPING = 1e-2
@@ -75,7 +76,8 @@ class Compensated:
         if bits is None:
             return layer.codes
         rows = len(layer.codes) // layer.groups
-        spread = layer.spread(layer.high - layer.low).reshape(len(layer.codes), -1)
+        spans = Ranges(layer.low, layer.high).span.astype(np.int64)
+        spread = layer.spread(spans).reshape(len(layer.codes), -1)
         codes = np.where(layer.mask, layer.codes, 0).astype(np.int64)
         parts = [
             fit_codes(flat, x, wanted[:, at], spread[at], bits)

@@ -89,7 +89,7 @@ def quantize(
     >>> module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> model = quantize(module, calibration=torch.linspace(0.0, 1.0, 64).reshape(16, 4))
     >>> [type(child).__name__ for child in model.children()]
-    ['QuantLinear', 'ReLU', 'QuantLinear', 'QuantIdentity', 'QuantIdentity']
+    ['QuantIdentity', 'QuantLinear', 'ReLU', 'QuantIdentity', 'QuantLinear']
     """
     widths = {"weight_bits": weight_bits, "activation_bits": activation_bits}
     widths["input_bits"] = activation_bits if input_bits is None else input_bits
