@@ -535,7 +535,7 @@ class TestWorkers:
             died = set()
             while not answering.done():
                 pid, busy = workers._workers[0].process.pid, workers._workers[0].busy
-                if busy and pid not in died and len(died) < 2:
+                if busy and pid and pid not in died and len(died) < 2:
                     os.kill(pid, signal.SIGKILL)
                     died.add(pid)
                 await asyncio.sleep(0.01)
