@@ -147,9 +147,10 @@ class _Worker:
             self.busy = False
 
     def end(self) -> None:
-        """End the process at once."""
-        self.process.kill()
-        self.process.join()
+        """End the process at once; one that has not started yet has nothing to end."""
+        if self.process.pid is not None:
+            self.process.kill()
+            self.process.join()
 
     def close(self) -> None:
         """End the process for good."""
