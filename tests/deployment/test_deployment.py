@@ -303,7 +303,7 @@ class TestCircuit:
         circuit = Circuit.load(saved.directory)
         assert circuit.export() == saved.circuit.export()
         x = inputs(saved.network)
-        assert (circuit.simulate(x) == saved.network(x)).all()
+        assert (circuit.emulate(x) == saved.network(x)).all()
 
     def test_nothing_else_is_loaded(self, copied):
         with pytest.raises(FileFormatError, match="holds no part"):

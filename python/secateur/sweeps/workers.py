@@ -144,11 +144,14 @@ class _Pool:
     def kill(self) -> None:
         """End the workers at once, whatever they are doing."""
         self._near.close()
-        self._executor.shutdown(cancel_futures=True)
+        with _ctrl_c_held_back():
+            self._executor.shutdown(cancel_futures=True)
 
     def close(self) -> None:
         """End the workers, which have nothing left to do."""
-        self._executor.shutdown()
+        # Interrupted while it joins the pool's thread, the interpreter would never exit.
+        with _ctrl_c_held_back():
+            self._executor.shutdown()
         self._near.close()
 
 
