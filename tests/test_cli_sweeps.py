@@ -117,7 +117,7 @@ def test_ctrl_c_ends_with_status_130_and_tells_how_to_go_on(config):
             break
         time.sleep(0.05)
     os.kill(driver.pid, signal.SIGINT)
-    stdout, stderr = driver.communicate(timeout=30)
+    stdout, stderr = driver.communicate(timeout=120)
     assert driver.returncode == 130
     assert stdout == ""
     assert f"kept in {journal}; run the same sweep again to go on" in stderr

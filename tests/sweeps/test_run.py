@@ -378,7 +378,7 @@ def test_a_driver_that_is_stopped_goes_on_where_it_was(
     driver = start_driver(tmp_path, executor, with_helpers)
     wait_for(lambda: len(marks(tmp_path)) >= 6, "six points")
     driver.send_signal(with_signal)
-    _, stderr = driver.communicate(timeout=30)
+    _, stderr = driver.communicate(timeout=120)
     assert driver.returncode != 0
     if with_signal == signal.SIGINT:
         assert "run the same sweep again to go on" in stderr
