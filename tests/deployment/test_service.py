@@ -405,7 +405,7 @@ def service(tmp_path, monkeypatch):
     monkeypatch.setattr("secateur.deployment.app.Workers", lambda *arguments: workers)
     owners = {"token of ann": "ann", "token of bob": "bob"}
     store = KeyStore(tmp_path, 3600, 2, 3)
-    limits = Limits(workers=1, waiting=1, receive_s=1)
+    limits = Limits(workers=1, waiting=1, receive_s=60)
     made = Service(tmp_path, CIRCUIT, SPECS, store, limits, owners.get)
     with TestClient(made.app()) as http:
         http.headers["Authorization"] = "Bearer token of ann"
