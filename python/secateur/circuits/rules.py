@@ -372,6 +372,76 @@ def _table(step: Step) -> Ranges:
     return Ranges(low, high)
 
 
+def _clear_table(step: Step) -> Ranges:
+    """A lookup in a table that is a clear value: of all entries that the keys may name."""
+    keys, table = step.operands
+    hull, length = keys.hull(), table.low.size
+    if len(table.shape) != 1 or length < 2 or length & (length - 1):
+        raise step.refuse(
+            f"looks up in clear values of shape {table.shape}, expected one axis of 2, 4, 8 or "
+            "another power of two of them; fill them up"
+        )
+    if hull.low < 0 or hull.high >= length:
+        raise step.refuse(
+            f"looks up [{hull.low}, {hull.high}] in {length} clear values, expected keys in "
+            f"[0, {length - 1}]"
+        )
+    low, high = np.empty_like(keys.low), np.empty_like(keys.high)
+    for at in np.ndindex(keys.shape):
+        named = slice(int(keys.low[at]), int(keys.high[at]) + 1)
+        low[at], high[at] = table.low[named].min(), table.high[named].max()
+    return Ranges(low, high)
+
+
+def _at_clear_places(step: Step) -> Ranges:
+    """Indexing by clear values: whatever is at a place that they may name.
+
+    What is read at one place depends on no other element of an index, so that indices may be
+    the same in all their elements.
+    """
+    source, *indices = step.operands
+    return _over_places(step, indices, lambda *at: (step(source.low, *at), step(source.high, *at)))
+
+
+def _written_at_clear_places(step: Step) -> Ranges:
+    """Assignment to what clear values name: there may be the old element or the new one."""
+    source, *indices, value = step.operands
+
+    def ends(*at: Integers) -> tuple[Integers, Integers]:
+        return step(source.low.copy(), *at, value.low), step(source.high.copy(), *at, value.high)
+
+    written = _over_places(step, indices, ends)
+    if any(index.shape for index in indices):  # which of the values goes where is not followed
+        return source.union(value.hull().low, value.hull().high)
+    return written
+
+
+def _over_places(
+    step: Step, indices: list[Ranges], ends: Callable[..., tuple[Integers, Integers]]
+) -> Ranges:
+    """Return the union over all that clear indices may be, every one alike in its elements."""
+    hulls = [index.hull() for index in indices]
+    named = " and ".join(f"[{hull.low}, {hull.high}]" for hull in hulls)
+    count = prod(hull.span + 1 for hull in hulls)
+    if count > 1 << WIDTH_LIMIT:
+        raise step.refuse(f"may index {count} places, {named}; declare narrower ranges of them")
+    found = []
+    for values in itertools.product(*(range(hull.low, hull.high + 1) for hull in hulls)):
+        at = [np.full(index.shape, value) for index, value in zip(indices, values, strict=True)]
+        try:
+            found.append(Ranges(*ends(*at)))
+        except IndexError as error:
+            raise step.refuse(f"indexes {named} ({error})") from error
+    return found[0].union(*found[1:])
+
+
+def _of_tfhers(step: Step) -> Ranges:
+    raise step.refuse(
+        "converts ciphertexts of TFHE-rs, which hold an integer in several parts; compile what "
+        "lies between such conversions"
+    )
+
+
 def _variables(step: Step) -> list[int]:
     """Which operands are no constants."""
     return [i for i, pred in enumerate(step.preds) if not is_constant(pred)]
@@ -452,6 +522,7 @@ RULES: Mapping[str, Rule] = {
     "amin": _growing,
     "array": _growing,
     "assign.static": _growing,
+    "assign_dynamic": _written_at_clear_places,
     "assign_static": _growing,
     "bitwise_and": _bitwise,
     "bitwise_or": _bitwise,
@@ -463,12 +534,14 @@ RULES: Mapping[str, Rule] = {
     "conv3d": _conv,
     "copy": _growing,
     "dot": _contract,
+    "dynamic_tlu": _clear_table,
     "equal": _equal,
     "expand_dims": _growing,
     "greater": _ordered,
     "greater_equal": _ordered,
     "identity": _growing,
     "index.static": _growing,
+    "index_dynamic": _at_clear_places,
     "index_static": _growing,
     "left_shift": _shift,
     "less": _ordered,
@@ -493,6 +566,8 @@ RULES: Mapping[str, Rule] = {
     "squeeze": _growing,
     "subtract": _subtract,
     "sum": _sum,
+    "tfhers_from_native": _of_tfhers,
+    "tfhers_to_native": _of_tfhers,
     "tlu": _table,
     "transpose": _growing,
     "truncate_bit_pattern": _growing,

@@ -13,6 +13,7 @@ whole boxes of inputs (tests/concrete/test_repairs.py shows the failures):
   width for an overflow, a narrower one as well;
 - where one factor of an encrypted product may be negative, both are declared signed:
   concrete-python adds and subtracts them in the width of the wider one;
+- keys of a table that is a clear value are declared to reach its end: its length is theirs;
 - what a backend cannot compute in too few bits is declared to have enough.
 """
 
@@ -57,6 +58,8 @@ def repair(
                 proved[node] = proved[node].union(proved[preds[0]])
             if least := backend.least_bits(name):
                 proved[node] = proved[node].union((1 << least) - 1)
+        if name == "dynamic_tlu":
+            proved[preds[0]] = proved[preds[0]].union(proved[preds[1]].low.size - 1)
         if name == "dot" and all(p.output.shape for p in preds) and node.output.shape:
             node.properties["name"] = "matmul"  # they differ beyond two axes
         elif name == "sum" and not preds[0].output.shape:
