@@ -28,7 +28,7 @@ import numpy as np
 
 from secateur.backends import Backend
 from secateur.circuits.proof import Proof
-from secateur.circuits.rules import RULES, Step, is_constant, is_encrypted
+from secateur.circuits.rules import RULES, Traced, is_constant, is_encrypted
 from secateur.ranges import Ranges
 
 _COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
@@ -122,14 +122,14 @@ def _make_table(graph: Any, node: Any, truths: AbstractSet[Any], proved: dict[An
     sources = [_broadcast(graph, node, preds[i], proved) for i in variables]
     for i, source in zip(variables, sources, strict=True):
         node.inputs[i] = deepcopy(source.output)
-    step = Step(node, lambda _: preds, proved, truths)
+    traced = Traced(node, lambda _: preds, proved, truths)
     operands = [pred() if is_constant(pred) else None for pred in preds]
 
     def entries(*values: Any) -> Any:
         given = list(operands)
         for i, value in zip(variables, values, strict=True):
             given[i] = np.asarray(value)
-        return step(*given)
+        return traced(*given)
 
     table = _new(
         node,
