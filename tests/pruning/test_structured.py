@@ -145,9 +145,9 @@ def test_taylor_is_what_all_that_goes_with_a_channel_is_worth(name):
     for head in heads:
         masks = structured.without(channels.group == head, channels, given)
         worth = np.zeros(3)
-        for layer in given.layers:
-            rows = channels.start[layer.name] + np.arange(len(layer.codes))
-            own = (channels.group[rows] == head).reshape(-1, *(1,) * (layer.weight.ndim - 1))
-            read = layer.mask & ~masks[layer.name] & ~own
-            worth += (layer.weight * gradients[layer.name] * read).reshape(3, -1).sum(axis=1)
+        for each in given.layers:
+            rows = channels.start[each.name] + np.arange(len(each.codes))
+            own = (channels.group[rows] == head).reshape(-1, *(1,) * (each.weight.ndim - 1))
+            read = each.mask & ~masks[each.name] & ~own
+            worth += (each.weight * gradients[each.name] * read).reshape(3, -1).sum(axis=1)
         assert np.isclose(strength[head], (worth**2).mean())

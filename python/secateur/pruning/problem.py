@@ -428,7 +428,7 @@ class PruningProblem:
         effects = self._asked(saliency, "effects", layer)
         if effects.ndim != 1 + len(layer.shape) or effects.shape[1:] != layer.shape:
             raise _misshapen(saliency, "effects", effects, layer, ("samples", *layer.shape))
-        _check_entries(saliency, "effect", effects, layer, np.True_, "")
+        _check_entries(saliency, "effect", effects, layer, np.isfinite(effects), "")
         return effects
 
     def _asked(self, saliency: Saliency, method: str, layer: PrunableLayer) -> Floats:

@@ -150,12 +150,13 @@ def _joint(problem: PruningProblem, channels: Channels, effects: Mapping[str, Fl
         read = rows.sum(axis=(2, *range(4, rows.ndim))).reshape(len(each), -1)
         # A column that several channels of a group feed is read once.
         pairs = [
-            np.stack([channels.group[channels.start[c.producer] + c.columns[:, 0]], c.columns[:, 1]])
+            [*c.columns, channels.start[c.producer], 0]
             for c in problem.couplings
             if c.consumer == consumer.name
         ]
         if pairs:
-            heads, columns = np.unique(np.concatenate(pairs, axis=1), axis=1)
+            fed, columns = np.concatenate(pairs).T
+            heads, columns = np.unique([channels.group[fed], columns], axis=1)
             np.add.at(total, heads, read.T[columns])
     strength: Floats = (total**2).mean(axis=1)
     return strength
