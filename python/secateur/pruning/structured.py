@@ -150,7 +150,7 @@ def _joint(problem: PruningProblem, channels: Channels, effects: Mapping[str, Fl
         read = rows.sum(axis=(2, *range(4, rows.ndim))).reshape(len(each), -1)
         # A column that several channels of a group feed is read once.
         pairs = [
-            [*c.columns, channels.start[c.producer], 0]
+            c.columns + np.array([channels.start[c.producer], 0])
             for c in problem.couplings
             if c.consumer == consumer.name
         ]
