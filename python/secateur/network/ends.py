@@ -234,6 +234,8 @@ class Output(Frozen):
             object.__setattr__(self, side, value)
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(self.labels))
+            if len(set(self.labels)) < len(self.labels):
+                raise refuse("output", f"its labels {self.labels} name two channels alike")
         if self.tail not in (None, *get_args(Chances)):
             known = " and ".join(map(repr, get_args(Chances)))
             raise refuse("output", f"its tail is {self.tail!r}; there are {known}")
