@@ -41,6 +41,14 @@ class Input(Frozen):
 
     Attributes:
         box: the values that it may take.
+
+    Example:
+        >>> import numpy as np
+        >>> pixels = Input((2,), np.array([0, -4]), np.array([3, 3]), scale=0.5)
+        >>> pixels.box.channels
+        Ranges(low=array([ 0, -4]), high=array([3, 3]))
+        >>> pixels.quantize(np.array([[1.2, -9.0]]))
+        array([[ 2, -4]])
     """
 
     shape: Shape
@@ -168,6 +176,16 @@ class Output(Frozen):
         labels: what a classifier says, one for each channel, two for a single channel (the
             second where its float is above 0); None where the floats are the answer.
         tail: what makes probabilities of the floats, over the channels; None where nothing does.
+
+    Example:
+        >>> import numpy as np
+        >>> one = np.ones(1, int)
+        >>> output = Output("fc", 2 * one, -one, 0.5 * one, -4.0 * one, labels=("no", "yes"))
+        >>> integers = output.integers(np.array([[7], [3]]))
+        >>> integers, output.dequantize(integers), output.answer(output.dequantize(integers))
+        (array([[13],
+               [ 5]]), array([[ 2.5],
+               [-1.5]]), array(['yes', 'no'], dtype='<U3'))
     """
 
     source: str
