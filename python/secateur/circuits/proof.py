@@ -13,20 +13,21 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from secateur.circuits.rules import Step, is_constant, is_encrypted, range_of
+from secateur.circuits.rules import Traced, is_constant, is_encrypted, range_of
 from secateur.errors import UnprovableError
 from secateur.ranges import Ranges
 
 Proof = Mapping[Any, Ranges]
 
 #: An operation and its range over the box of its operands ↦ a range that is no wider.
-Tighten = Callable[[Step, Ranges], Ranges]
+Tighten = Callable[[Traced, Ranges], Ranges]
 
 #: Operations that TFHE computes modulo a power of two, exact whatever their own range is.
 _MODULAR = {
     "add",
     "array",
     "assign.static",
+    "assign_dynamic",
     "assign_static",
     "broadcast_to",
     "concatenate",
@@ -35,6 +36,7 @@ _MODULAR = {
     "dot",
     "expand_dims",
     "index.static",
+    "index_dynamic",
     "index_static",
     "matmul",
     "multiply",
@@ -57,7 +59,7 @@ def prove(
     graph: Any,
     inputs: Mapping[str, Ranges],
     joined: Collection[Any] = (),
-    tighten: Tighten = lambda step, ranges: ranges,
+    tighten: Tighten = lambda traced, ranges: ranges,
     truths: Collection[Any] = (),
 ) -> Proof:
     """Return node → range for every node of a backend's traced graph.
@@ -84,9 +86,9 @@ def prove(
         elif is_constant(node):
             ranges = _constant(node)
         else:
-            step = Step(node, graph.ordered_preds_of, proved, truths)
-            _check_integers(step)
-            ranges = tighten(step, range_of(step))
+            traced = Traced(node, graph.ordered_preds_of, proved, truths)
+            _check_integers(traced)
+            ranges = tighten(traced, range_of(traced))
         proved[node] = _join(ranges) if node in joined else ranges
     return proved
 
@@ -107,18 +109,18 @@ def truth_values(graph: Any, sample: Mapping[str, Any]) -> set[Any]:
         if node.operation.value == "input":
             values[node] = sample[node.properties["name"]]
             continue
-        step = Step(node, graph.ordered_preds_of, {}, truths)
-        preds = step.preds
+        traced = Traced(node, graph.ordered_preds_of, {}, truths)
+        preds = traced.preds
         if preds and truths.issuperset(preds) and step_is(node, _COUNTING):
-            raise step.refuse(
+            raise traced.refuse(
                 "combines truth values alone, of which NumPy makes a truth value and the circuit "
                 "a number; multiply one of them by 1 to count"
             )
         try:
             with np.errstate(all="ignore"):
-                value = node(*map(step.typed, (np.array(values[p]) for p in preds), preds))
+                value = node(*map(traced.typed, (np.array(values[p]) for p in preds), preds))
         except TypeError as error:
-            raise step.refuse(f"is not defined for truth values ({error})") from error
+            raise traced.refuse(f"is not defined for truth values ({error})") from error
         except Exception:  # what is wrong with it, the proof finds out
             value = np.zeros(node.output.shape, dtype=np.int64)
         values[node] = value
@@ -146,10 +148,10 @@ def _constant(node: Any) -> Ranges:
         ) from error
 
 
-def _check_integers(step: Step) -> None:
-    if not hasattr(step.node.output.dtype, "is_signed"):
-        raise step.refuse(
-            f"gives {step.node.output.dtype} numbers; a function is encrypted in integers: say "
+def _check_integers(traced: Traced) -> None:
+    if not hasattr(traced.node.output.dtype, "is_signed"):
+        raise traced.refuse(
+            f"gives {traced.node.output.dtype} numbers; a function is encrypted in integers: say "
             "how to make them with .astype(np.int64)"
         )
 

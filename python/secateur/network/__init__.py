@@ -23,6 +23,7 @@ from secateur.network.tables import (
     Activation as Activation,
     Affine as Affine,
     Bend as Bend,
+    Combine as Combine,
     Count as Count,
     ExplicitTable as ExplicitTable,
     FunctionTable as FunctionTable,

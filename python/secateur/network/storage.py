@@ -40,6 +40,7 @@ _KINDS: Mapping[str, type] = {
     "affine": tables.Affine,
     "activation": tables.Activation,
     "bend": tables.Bend,
+    "combine": tables.Combine,
     "count": tables.Count,
     "quantize": tables.Quantize,
 }

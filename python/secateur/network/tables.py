@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from inspect import signature
 from types import MappingProxyType
 from typing import Any
@@ -324,7 +324,77 @@ class Quantize(Frozen):
         return self
 
 
-Step = Affine | Activation | Bend | Count | Quantize
+def _divide(a: Floats, b: Floats) -> Floats:
+    # What is divided by 0 is no number, which a table refuses.
+    return np.where(b == 0, np.nan, a / np.where(b == 0, 1.0, b))
+
+
+#: Ways to make one number of two, by name.
+COMBINATIONS: Mapping[str, Callable[[Floats, Floats], Floats]] = {
+    "add": np.add,
+    "multiply": np.multiply,
+    "divide": _divide,
+    "minimum": np.minimum,
+    "maximum": np.maximum,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Combine(Frozen):
+    """One number of two functions of x, elementwise: x · sigmoid(x), x / (1 + |x|).
+
+    Args:
+        function: a name of `COMBINATIONS`.
+        left, right: the steps of each side, in order; none where it is x itself.
+
+    Raises:
+        NetworkError: an unknown name, a step that is none, steps for unlike numbers of channels.
+    """
+
+    function: str
+    left: tuple[Step, ...]
+    right: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        if self.function not in COMBINATIONS:
+            raise NetworkError(
+                f"unknown combination {self.function!r}; known are {', '.join(COMBINATIONS)}",
+                operation=self.function,
+            )
+        for side in ("left", "right"):
+            object.__setattr__(self, side, tuple(getattr(self, side)))
+        _check_steps((*self.left, *self.right))
+
+    def __call__(self, x: Floats) -> Floats:
+        sides = (reduce(lambda v, step: step(v), steps, x) for steps in (self.left, self.right))
+        return COMBINATIONS[self.function](*sides)
+
+    @property
+    def channels(self) -> int:
+        """How many channels it tells apart; 1 for all alike."""
+        return max((s.channels for s in (*self.left, *self.right)), default=1)
+
+    @property
+    def nondecreasing(self) -> bool:
+        """Never: nothing is known of it without its values."""
+        return False
+
+    def restricted(self, kept: Mask) -> Combine:
+        """Return the step for the kept channels."""
+        left, right = (tuple(s.restricted(kept) for s in side) for side in (self.left, self.right))
+        return Combine(self.function, left, right)
+
+
+Step = Affine | Activation | Bend | Combine | Count | Quantize
+
+
+def _check_steps(steps: tuple[Step, ...]) -> None:
+    wrong = [s for s in steps if not isinstance(s, Step)]
+    if wrong:
+        raise NetworkError(f"a table has no step like {wrong[0]!r}")
+    counts = {s.channels for s in steps} - {1}
+    if len(counts) > 1:
+        raise NetworkError(f"a table's steps are for {sorted(counts)} channels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,13 +418,9 @@ class FunctionTable(Frozen):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
-        wrong = [s for s in self.steps if not isinstance(s, Step)]
-        if wrong or not isinstance(self.quantize, Quantize):
-            problem = wrong[0] if wrong else self.quantize
-            raise NetworkError(f"a table has no step like {problem!r}")
-        counts = {s.channels for s in self.steps} - {1}
-        if len(counts) > 1:
-            raise NetworkError(f"a table's steps are for {sorted(counts)} channels")
+        _check_steps(self.steps)
+        if not isinstance(self.quantize, Quantize):
+            raise NetworkError(f"a table has no step like {self.quantize!r}")
 
     @property
     def codomain(self) -> Range:

@@ -19,7 +19,7 @@ from secateur.network import Box, Lookup, Network, Operation, Shape
 from secateur.pruning.apply import (
     AppliedMasks,
     Miss,
-    Step,
+    Offered,
     Strategies,
     apply_steps,
     masks_of,
@@ -260,7 +260,7 @@ class Pruner:
         return self._model.get_submodule(self._paths[name])
 
     @property
-    def _promising(self) -> tuple[Step, ...]:
+    def _promising(self) -> tuple[Offered, ...]:
         return tuple(s for s in self._steps if method_of(s.strategy, "widths"))
 
     def _mask(self, name: str) -> WeightMask:
@@ -285,7 +285,7 @@ class Pruner:
         if self._held_back(promising):
             self._cut(promising)
 
-    def _cut(self, steps: tuple[Step, ...]) -> None:
+    def _cut(self, steps: tuple[Offered, ...]) -> None:
         """Remove what does not fit from channels that `_held_back` cannot bring back.
 
         Each round leaves less: the scales that a quantiser takes from what is left can grow
@@ -300,7 +300,7 @@ class Pruner:
             channels = {name: _column(w, again[name]) for name, w in wide.items()}
             self._set({n: np.where(c, again[n], now[n].mask) for n, c in channels.items()})
 
-    def _held_back(self, steps: Sequence[Step]) -> bool:
+    def _held_back(self, steps: Sequence[Offered]) -> bool:
         """Hold back the weights of layers whose spans have a budget; say whether others have."""
         others = False
         for step in steps:
@@ -389,7 +389,9 @@ class FinalMasks(AppliedMasks):
     `removed` is layer name → how many codes other than 0.
     """
 
-    def __init__(self, masks: Masks, steps: tuple[Step, ...], removed: Mapping[str, int]) -> None:
+    def __init__(
+        self, masks: Masks, steps: tuple[Offered, ...], removed: Mapping[str, int]
+    ) -> None:
         super().__init__(masks, steps)
         self.removed = dict(removed)
 
@@ -481,7 +483,7 @@ def _every_code(operation: Operation, sources: Sequence[Box]) -> Ranges | None:
     return Ranges.full((shape[0], *(1,) * (len(shape) - 1)), operation.table.codomain)
 
 
-def _toward(step: Step, fraction: float, problem: PruningProblem) -> Step:
+def _toward(step: Offered, fraction: float, problem: PruningProblem) -> Offered:
     """Return `step` with its strategy `fraction` of the way to its target."""
     if fraction == 1.0:
         return step
@@ -497,7 +499,7 @@ def _toward(step: Step, fraction: float, problem: PruningProblem) -> Step:
     return replace(step, strategy=part)
 
 
-def _cannot_go_gradually(step: Step) -> ScheduleError:
+def _cannot_go_gradually(step: Offered) -> ScheduleError:
     return ScheduleError(
         f"strategy {step} has no toward(fraction, problem), so that it cannot go gradually; "
         "use OneShot or Reselect, which select at the full target",

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property, reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from secateur.network import (
     Add,
     Affine,
     Bend,
+    Combine,
     Concat,
     Conv,
     Count,
@@ -43,6 +45,7 @@ from secateur.network import (
     Take,
     Transpose,
 )
+from secateur.network.activations import RISING
 from secateur.ranges import Range
 
 INPUT = "input"
@@ -53,11 +56,8 @@ LARGEST_FACTOR = 64
 #: Scales are stored in float32: ratios count as those of integers within its resolution.
 _SAME = 2.0**-22
 
-#: Activations that never fall; of leaky_relu, those whose slope is not negative.
-_RISING = {
-    *("celu", "elu", "hardsigmoid", "hardtanh", "leaky_relu", "logsigmoid", "relu"),
-    *("selu", "sigmoid", "softplus", "softsign", "tanh"),
-}
+#: Steps that a combination of functions may hold: doubling ones would fill any memory.
+_LARGEST_COMBINATION = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +128,43 @@ class Reaching:
         return Reaching(np.stack([np.asarray(move(each)) for each in self.arrays], axis=-1))
 
 
-Waiting = Scaling | Sloping | Reaching | Activation | Quantize
+@dataclass(frozen=True, eq=False)
+class Combining:
+    """One number of two functions of x, elementwise; see `Combine`."""
+
+    function: str
+    left: tuple[Waiting, ...]
+    right: tuple[Waiting, ...]
+
+    @property
+    def arrays(self) -> tuple[Floats, ...]:
+        """What differs from element to element."""
+        return _arrays((*self.left, *self.right))
+
+    @cached_property
+    def size(self) -> int:
+        """How many steps it holds."""
+        return _size((*self.left, *self.right)) + 1
+
+    def moved(self, move: Callable[[Floats], Floats]) -> Combining:
+        """Return the step of the tensor whose elements `move` moves."""
+        return Combining(self.function, _moved(self.left, move), _moved(self.right, move))
+
+
+Waiting = Scaling | Sloping | Reaching | Combining | Activation | Quantize
+
+
+def _arrays(steps: Sequence[Waiting]) -> tuple[Floats, ...]:
+    own = (s for s in steps if not isinstance(s, Activation | Quantize))
+    return tuple(v for step in own for v in step.arrays)
+
+
+def _size(steps: Sequence[Waiting]) -> int:
+    return sum(s.size if isinstance(s, Combining) else 1 for s in steps)
+
+
+def _moved(steps: Sequence[Waiting], move: Callable[[Floats], Floats]) -> tuple[Waiting, ...]:
+    return tuple(s if isinstance(s, Activation | Quantize) else s.moved(move) for s in steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,10 +227,7 @@ class Signal:
 
     def moved(self, source: str, move: Callable[[Floats], Floats]) -> Signal:
         """Return the signal of the same floats elsewhere: at `source`, where `move` moves them."""
-        steps = tuple(
-            s if isinstance(s, Activation | Quantize) else s.moved(move) for s in self.steps
-        )
-        return replace(self, source=source, steps=steps)
+        return replace(self, source=source, steps=_moved(self.steps, move))
 
 
 def codes(source: str, grid: Quantize) -> Signal:
@@ -384,8 +417,54 @@ class Assembly:
         summed = Signal(source, (), total).scaled(scaling.factor, scaling.offset * taps)
         return summed.divided(divisor)
 
+    def combine(self, name: str, function: str, signals: Sequence[Signal]) -> Signal | None:
+        """Return one table's worth of signals that are functions of one node; None elsewhere.
+
+        Args:
+            function: a name of `COMBINATIONS`.
+            signals: of one shape; the function takes them in order, two at a time.
+        """
+        for x in signals:
+            self._check_quantized(name, x)
+        common = self._of_one_source(signals)
+        if common is None:
+            return None
+        combined = reduce(lambda a, b: _combined(function, a, b), common)
+        if _size(combined.steps) > _LARGEST_COMBINATION:
+            raise self.refuse(
+                name,
+                f"makes a function of {_size(combined.steps)} steps of {combined.source!r}, more "
+                f"than {_LARGEST_COMBINATION}; {self.advice}",
+            )
+        return combined
+
+    def _of_one_source(self, signals: Sequence[Signal]) -> list[Signal] | None:
+        """Return signals as functions of the nearest node that tables make all of them of."""
+        traces = [self._trace(x) for x in signals]
+        for source in traces[0]:
+            if all(source in trace for trace in traces):
+                return [trace[source] for trace in traces]
+        return None
+
+    def _trace(self, x: Signal) -> dict[str, Signal]:
+        """Return `x` as a function of its own node, and of each that a table made that one of."""
+        found = {x.source: x}
+        while isinstance(made := self.operations.get(x.source), Lookup):
+            if not isinstance(made.table, FunctionTable) or _size(x.steps) > _LARGEST_COMBINATION:
+                break
+            x = _before(x, made.table, made.source, len(self.shape(x)))
+            found[x.source] = x
+        return found
+
     def add(self, name: str, signals: Sequence[Signal]) -> Signal:
-        """Return the sum of signals of one shape whose scales have ratios of small integers."""
+        """Return the sum of signals of one shape whose scales have ratios of small integers.
+
+        Activations of one node, which are no codes, are added up inside the next table.
+        """
+        if any(x.scaling is None for x in signals):
+            combined = self.combine(name, "add", signals)
+            if combined is not None:
+                return combined
         scalings = [self._scaling(name, x) for x in signals]
         factors = [s.factor for s in scalings]
         multiples = _multiples(factors)
@@ -586,9 +665,7 @@ class Assembly:
     def _lookup(self, name: str, x: Signal, grid: Quantize) -> Signal:
         """Return the codes of a table; what differs along other axes than the first leads it."""
         shape = self.shape(x)
-        own = (s for s in x.steps if not isinstance(s, Activation | Quantize))
-        sides = [v for step in own for v in step.arrays]
-        differing = {axis for v in sides for axis in range(v.ndim) if v.shape[axis] > 1}
+        differing = {a for v in _arrays(x.steps) for a in range(v.ndim) if v.shape[a] > 1}
         name = self.free(name)
         if differing <= {0}:
             table = FunctionTable(_table_steps(x), grid)
@@ -631,6 +708,15 @@ class Assembly:
         return self._reshaped(f"{times.name}.back", self.emit(times), shape)
 
 
+def _combined(function: str, a: Signal, b: Signal) -> Signal:
+    """Return one function of two of the same integers; what both begin with is done once."""
+    alike = zip(a.steps, b.steps, strict=False)
+    same = next((i for i, (s, t) in enumerate(alike) if s is not t), None)
+    same = min(len(a.steps), len(b.steps)) if same is None else same
+    combining = Combining(function, a.steps[same:], b.steps[same:])
+    return replace(a, steps=(*a.steps[:same], combining), label=b.label or a.label)
+
+
 def _keeps(grid: Quantize, given: Quantize) -> bool:
     """Return whether `grid` makes every code of `given` the same code again."""
     inside = grid.low <= given.low and given.high <= grid.high
@@ -649,7 +735,8 @@ def _rises(step: Waiting) -> bool:
     if isinstance(step, Scaling):
         return bool((step.factor > 0).all()) and step.per_channel
     if isinstance(step, Activation):
-        return step.name in _RISING and step.parameters.get("negative_slope", 0.0) >= 0
+        rises = RISING.get(step.name)
+        return rises is not None and rises(step.parameters)
     return isinstance(step, Quantize)
 
 
@@ -682,7 +769,39 @@ def _table_step(step: Waiting) -> Step:
             return Bend(slope.reshape(-1))
         case Reaching(thresholds):
             return Count(thresholds.reshape(-1, thresholds.shape[-1]))
+        case Combining(function, left, right):
+            return Combine(function, tuple(map(_table_step, left)), tuple(map(_table_step, right)))
     return step
+
+
+def _waiting(step: Step, axes: int) -> Waiting:
+    """Return what a table does as a step of the tensor of `axes` axes that it reads."""
+    column = (-1, *(1,) * (axes - 1))
+    match step:
+        case Affine(scale, offset):
+            return Scaling(scale.reshape(column), offset.reshape(column))
+        case Bend(slope):
+            return Sloping(slope.reshape(column))
+        case Count(thresholds):
+            return Reaching(thresholds.reshape(*column, thresholds.shape[-1]))
+        case Combine(function, left, right):
+            sides = (tuple(_waiting(s, axes) for s in side) for side in (left, right))
+            return Combining(function, *sides)
+    return step
+
+
+def _before(x: Signal, table: FunctionTable, source: str, axes: int) -> Signal:
+    """Return `x`, which holds the codes of a table, as a function of what the table reads."""
+    grid = table.quantize
+    first, *rest = x.steps or (Scaling(np.array(1.0), np.array(0.0)),)
+    made: tuple[Waiting, ...] = (*(_waiting(s, axes) for s in table.steps), grid)
+    if not (
+        isinstance(first, Scaling) and (first.factor == grid.scale).all() and not first.offset.any()
+    ):
+        # The floats of the grid become its codes again; rounding undoes what float64 adds.
+        whole = Quantize(1.0, grid.low, grid.high)
+        made = (*made, Scaling(np.array(1 / grid.scale), np.array(0.0)), whole, first)
+    return Signal(source, (*made, *rest), label=x.label)
 
 
 def _multiples(factors: Sequence[Floats]) -> list[int] | None:

@@ -54,8 +54,17 @@ REFUSED = {
     "sums of scales": (CODES, lambda g: g.node("Add", x := codes(g), g.quant(
         g.node("Relu", g.node("Mul", x, 2.0)), np.pi, 4)),
         "Add", r"adds codes of scales \[0.25, 3.14.*one quantiser"),
-    "products": (CODES, lambda g: g.node("Mul", x := codes(g), x),
-        "Mul", "two values that depend on the data; only constants"),
+    "products": ((5, 5), lambda g: g.node("Mul", x := codes(g), g.quant(g.node(
+        "MatMul", x, weights(g, 5, 5)), 0.5, 4)),
+        "Mul", "multiplies values that depend on the data in two ways, by 'input' and 'Quant_3'; "
+        "one table reads one accumulator: make one factor constant"),
+    "gates over pixels": (IMAGE, lambda g: g.node("Mul", x := codes(g), g.node(
+        "Sigmoid", g.node("GlobalAveragePool", x))),
+        "Mul", r"shapes \[\(4, 1, 1\), \(4, 8, 8\)\]; only functions of one accumulator"),
+    "quotients": ((5, 5), lambda g: g.node("Div", x := codes(g), g.quant(g.node(
+        "MatMul", x, weights(g, 5, 5)), 0.5, 4)), "Div", "divides values.*make one factor"),
+    "a fractional exponent": (CODES, lambda g: g.node("Pow", codes(g), 0.5),
+        "Pow", "exponent 0.5; one of 1 to 8"),
     "products of matrices": ((3, 3), lambda g: g.node("MatMul", x := codes(g), x),
         "MatMul", "two values that depend on the data"),
     "an unknown operator": (CODES, lambda g: g.node("Cumsum", codes(g)),
@@ -359,6 +368,24 @@ except secateur.errors.SecateurError as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.startswith("refused:"), done.stderr
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 4 << 20
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_combinations_that_double_are_refused_or_stay_small(chained):
+    """Ever more functions of one accumulator: no table of all their steps is made."""
+    g = Graph(6)
+    a = g.node("MatMul", codes(g), weights(g, 6, 4))
+    b = g.node("Tanh", a)
+    for _ in range(60):
+        a, b = g.node("Mul", a, b), g.node("Sub", b, a)
+        a = g.quant(a, 0.5, 4) if chained else a
+    with pytest.raises(UnsupportedOperatorError, match=r"function of \d+ steps.*; put a Quant"):
+        read_onnx(g.model(g.quant(a, 0.5, 4)))
+    g = Graph(6)
+    a = codes(g)
+    for _ in range(500):
+        a = g.node("Mul", a, g.node("Sigmoid", a))
+    assert len(read_onnx(g.model(g.quant(a, 0.5, 4))).operations) == 1
 
 
 def test_functions_are_refused():
