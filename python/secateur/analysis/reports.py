@@ -125,7 +125,7 @@ class RangeReport(Displayed, Tabular):
                 attained.
         """
         node = self[layer]
-        if end not in ENDS or not 0 <= channel < node.shape[0]:
+        if end not in ENDS or channel not in range(node.shape[0]):
             raise NetworkError(
                 f"layer {layer!r} has the channels 0 to {node.shape[0] - 1} and the ends 'low' "
                 f"and 'high', not {channel!r} and {end!r}",

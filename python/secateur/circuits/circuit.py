@@ -151,7 +151,8 @@ class Circuit(Displayed):
                 the features by name.
 
         Returns:
-            The label of every sample where the network's output has labels, else its floats.
+            What `network.output.answer` says of every sample: its label where the output has
+            labels, else its floats, or what the output's tail makes of them.
 
         Raises:
             ArgumentError, ShapeError, NotFiniteError: see `Interface.codes`.

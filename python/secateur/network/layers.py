@@ -237,9 +237,10 @@ class Conv(Layer):
         self._check(range(3, 6))
         axes = self.codes.ndim - 2
         for field in ("stride", "dilation"):
-            given = counts(self.name, field, getattr(self, field) or (1,) * axes, axes, 1)
-            object.__setattr__(self, field, given)
-        object.__setattr__(self, "padding", pads(self.name, self.padding or ((0, 0),) * axes, axes))
+            given = _unless_empty(getattr(self, field), (1,) * axes)
+            object.__setattr__(self, field, counts(self.name, field, given, axes, 1))
+        padding = _unless_empty(self.padding, ((0, 0),) * axes)
+        object.__setattr__(self, "padding", pads(self.name, padding, axes))
         (groups,) = counts(self.name, "groups", (self.groups,), 1, 1)
         object.__setattr__(self, "groups", groups)
         if self.codes.shape[0] % groups:
@@ -368,3 +369,8 @@ class Conv(Layer):
         else:
             groups = int(own.reshape(groups, -1).any(axis=1).sum())
         return replace(self, codes=codes, bias=picked(self.bias, own), groups=groups)
+
+
+def _unless_empty(given: Any, default: tuple[Any, ...]) -> Any:
+    """Return `default` for the empty tuple; 0 is none, and to be refused."""
+    return default if isinstance(given, tuple) and not given else given

@@ -26,12 +26,17 @@ from secateur.network.windows import counts
 from secateur.ranges import Ranges
 
 
-class Rearrangement(SingleSource):
-    """An operation that moves elements about, or leaves some out."""
+class Move(SingleSource):
+    """An operation whose elements are elements of its source, or a constant."""
 
     @abstractmethod
     def move(self, x: Any) -> Any:
         """Return the elements of `x` [*shape of the source] where they come to be, [*shape]."""
+
+    def origins(self, shape: Shape) -> Integers:
+        """Return which element of the source, of `shape`, stands where, flat; −1 for none."""
+        origins: Integers = self.move(np.arange(prod(shape)).reshape(shape))
+        return origins
 
     def ranges(self, *sources: Box) -> Ranges:
         return sources[0].full.moved(self.move)
@@ -45,9 +50,10 @@ class Rearrangement(SingleSource):
         values = getattr(own.full, end)[channel]
         best = values.argmin() if end == "low" else values.argmax()
         (source,) = sources
-        elements = self.move(np.arange(prod(source.shape)).reshape(source.shape))
+        element = self.origins(source.shape)[channel].flat[best]
         signs = np.zeros(prod(source.shape), np.int64)
-        signs[elements[channel].flat[best]] = 1 if end == "high" else -1
+        if element >= 0:
+            signs[element] = 1 if end == "high" else -1
         return Wish(0, signs.reshape(source.shape))
 
     def reading(self, shape: Shape, sources: Sequence[Change]) -> tuple[Operation, Change | None]:
@@ -65,7 +71,12 @@ class Rearrangement(SingleSource):
         return own, [source]
 
     def trails(self, source: int, origin: Integers, shapes: Sequence[Shape]) -> Iterator[Integers]:
-        yield self.move(origin)
+        origins = self.origins(shapes[source])
+        yield np.where(origins < 0, -1, origin.ravel()[origins])
+
+
+class Rearrangement(Move):
+    """A move that takes every element of its source at most once, and no constant."""
 
 
 @dataclass(frozen=True)

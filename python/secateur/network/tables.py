@@ -363,7 +363,7 @@ class Combine(Frozen):
             )
         for side in ("left", "right"):
             object.__setattr__(self, side, tuple(getattr(self, side)))
-        _check_steps((*self.left, *self.right))
+        check_steps((*self.left, *self.right))
 
     def __call__(self, x: Floats) -> Floats:
         sides = (reduce(lambda v, step: step(v), steps, x) for steps in (self.left, self.right))
@@ -388,7 +388,8 @@ class Combine(Frozen):
 Step = Affine | Activation | Bend | Combine | Count | Quantize
 
 
-def _check_steps(steps: tuple[Step, ...]) -> None:
+def check_steps(steps: tuple[Step, ...]) -> None:
+    """Raise `NetworkError` unless `steps` are steps, for one number of channels."""
     wrong = [s for s in steps if not isinstance(s, Step)]
     if wrong:
         raise NetworkError(f"a table has no step like {wrong[0]!r}")
@@ -418,7 +419,7 @@ class FunctionTable(Frozen):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
-        _check_steps(self.steps)
+        check_steps(self.steps)
         if not isinstance(self.quantize, Quantize):
             raise NetworkError(f"a table has no step like {self.quantize!r}")
 

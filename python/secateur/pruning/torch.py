@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from secateur.analysis import analyze
-from secateur.errors import ScheduleError, SpecificationError
+from secateur.errors import MissingDataError, ScheduleError, SpecificationError
 from secateur.network import Box, Lookup, Network, Operation, Shape
 from secateur.pruning.apply import (
     AppliedMasks,
@@ -117,7 +118,8 @@ class Pruner:
                 target where not given.
             input_shape: shape of one sample; models from `quantize` know theirs.
             samples: float [samples, *input shape], for saliencies that look at activations.
-            targets: [samples, ...], with `samples`, for saliencies that look at gradients.
+            targets: [samples, ...], with `samples`, for saliencies that look at gradients. Without
+                them these see the gradients of training itself, of the last batches.
             loss: (output, targets) ↦ scalar, whose gradients those are.
             seed: of the strategy's random generator.
             options: those of a single name.
@@ -146,9 +148,10 @@ class Pruner:
         if samples is not None:
             activate = partial(_activations, model, self._paths, samples)
             self._structure = replace(self._structure, activate=activate)
+        self._recorded: deque[Mapping[str, NDArray[np.float32]]] | None = None
+        self._differentiate: Callable[[], Mapping[str, Floats]] | None = None
         if samples is not None and targets is not None:
-            differentiate = partial(_gradients, model, self._paths, samples, targets, loss)
-            self._structure = replace(self._structure, differentiate=differentiate)
+            self._differentiate = partial(_gradients, model, self._paths, samples, targets, loss)
         for miss in misses(self._steps, self._structure):
             if miss.fixed:
                 raise miss.error()
@@ -186,6 +189,8 @@ class Pruner:
         """
         progress = self._progress
         progress.steps += 1
+        if self._recorded is not None:
+            self._recorded.append(self._last_gradients())
         if self.schedule.due(progress.steps):
             self.select(self.schedule.fraction(progress.steps))
         elif progress.complete:
@@ -349,7 +354,31 @@ class Pruner:
     def _problem(self, kept: Masks) -> PruningProblem:
         """What the strategy sees: the weights of the moment, and of `kept` what may stay."""
         layers = tuple(self._layer(x, kept[x.name]) for x in self._structure.layers)
-        return replace(self._structure, layers=layers)
+        differentiate = self._differentiate or self._training_gradients
+        return replace(self._structure, layers=layers, differentiate=differentiate)
+
+    def _training_gradients(self) -> Mapping[str, Floats]:
+        """Return the gradients of the last training steps: of one, where none was asked before.
+
+        Molchanov et al. (2019) average so, over batches: what training computes in any case.
+        """
+        if self._recorded is None:
+            self._recorded = deque([self._last_gradients()], maxlen=_EVERY)
+        return {
+            name: np.stack([each[name] for each in self._recorded]).astype(np.float64)
+            for name in self._paths
+        }
+
+    def _last_gradients(self) -> Mapping[str, NDArray[np.float32]]:
+        gradients = {name: masks.unmasked(self._module(name)).grad for name in self._paths}
+        missing = [name for name, gradient in gradients.items() if gradient is None]
+        if missing:
+            raise MissingDataError(
+                f"layer {missing[0]!r} has no gradient to compare its weights by; call step() "
+                "between backward() and zero_grad(), or pass samples= and targets= to the Pruner",
+                needed="gradients",
+            )
+        return {name: _numpy(g.float()) for name, g in gradients.items() if g is not None}
 
     def _layer(self, layer: PrunableLayer, mask: Mask) -> PrunableLayer:
         """Return `layer` with the weights, codes and scales of the moment."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, reduce
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,6 +38,7 @@ from secateur.network import (
     Output,
     Place,
     Quantize,
+    Ranking,
     Reshape,
     Shape,
     Step,
@@ -46,6 +47,7 @@ from secateur.network import (
     Transpose,
 )
 from secateur.network.activations import RISING
+from secateur.network.ends import Chances
 from secateur.ranges import Range
 
 INPUT = "input"
@@ -582,9 +584,11 @@ class Assembly:
         x: Signal,
         *,
         labels: tuple[str | float, ...] | None = None,
-        tail: Literal["softmax", "sigmoid"] | None = None,
+        tail: Chances | None = None,
+        ranking: Ranking | None = None,
+        steps: Sequence[Waiting] = (),
     ) -> None:
-        """Make `x` the output."""
+        """Make `x` the output, and `steps` what the clear side makes of its floats."""
         self._check_quantized(name, x)
         if x.scaling is None:
             raise self.refuse(
@@ -592,11 +596,13 @@ class Assembly:
                 "the model ends in an activation, which the clear side can apply itself; "
                 f"leave it out, or {self.advice}",
             )
-        if not x.scaling.per_channel:
+        differing = (v.size > max(v.shape[:1], default=1) for v in _arrays(steps))
+        if not x.scaling.per_channel or any(differing):
             raise self.refuse(name, f"ends in what differs within a channel; {self.advice}")
         scale, bias = x.scaling.factor.reshape(-1), x.scaling.offset.reshape(-1)
         one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
-        self.output = Output(x.source, one, zero, scale, bias, labels, tail)
+        after = tuple(map(_table_step, steps))
+        self.output = Output(x.source, one, zero, scale, bias, labels, tail, ranking, after)
 
     def codes_of(self, name: str, x: Signal) -> Quantize:
         """Return the grid of `x`; an error where it is on none."""

@@ -92,15 +92,22 @@ REFUSED = {
     "a lost batch": ((12, 5), lambda g: g.node(
         "Reshape", codes(g), g.constant([-1, 5], np.int64)),
         "Reshape", "the batch not first; keep"),
-    "a last activation": (CODES, lambda g: g.node("Tanh", codes(g)),
-        "the graph", "ends in an activation"),
+    "two activations over pixels": (IMAGE, lambda g: g.node("Tanh", g.node(
+        "Mul", g.node("Sigmoid", codes(g)), g.rng.normal(size=(8, 8)))),
+        "the graph", "ends in what differs within a channel"),
     "softmax inside": (CODES, lambda g: g.node("MatMul", g.node("Softmax", codes(g)),
         weights(g, 12, 5)), "MatMul", "known in the clear only; end the model there"),
-    "softmax over pixels": (IMAGE, lambda g: g.node("Softmax", codes(g), axis=1),
-        "Softmax", "only the last scores"),
-    "five best": (CODES, lambda g: g.node(
-        "TopK", codes(g), g.constant([5], np.int64), outputs=2)[1],
-        "TopK", "ranks 5 scores; leave it out"),
+    "softmax over pixels": (IMAGE, lambda g: g.node("Softmax", codes(g), axis=2),
+        "Softmax", "not over their first axis; over the channels only"),
+    "too many best": (CODES, lambda g: g.node(
+        "TopK", codes(g), g.constant([13], np.int64), outputs=2)[1],
+        "TopK", r"ranks \[13\] of samples of shape \(12,\); one to all of the channels"),
+    "the best pixels": (IMAGE, lambda g: g.node(
+        "TopK", codes(g), g.constant([2], np.int64), outputs=2)[1], "TopK", "axis=1"),
+    "ranked twice": (CODES, lambda g: g.node("ArgMax", g.node(
+        "TopK", codes(g), g.constant([2], np.int64), outputs=2)[0], axis=1),
+        "ArgMax", "ranked already; rank the channels once"),
+    "a logarithm": (CODES, lambda g: g.node("Log", codes(g)), "Log", "no Softmax's"),
     "means that leave padding out": (IMAGE, lambda g: g.node(
         "AveragePool", codes(g), kernel_shape=[3, 3], pads=[1] * 4),
         "AveragePool", "no common divisor; count_include_pad=1"),
