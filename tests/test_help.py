@@ -21,14 +21,14 @@ def public() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Yield every public function and class with its dotted name, each once."""
     seen = set()
     for name in secateur._HOME:
-        found = known(name)
+        found = known(secateur, name)
         if inspect.isfunction(found) or inspect.isclass(found):
             seen.add(id(found))
             yield f"secateur.{name}", found
     for name in secateur._MODULES:
-        module = known(name)
+        module = known(secateur, name)
         for inner in getattr(module, "__all__", None) or dir(module):
-            found = getattr(module, inner)
+            found = known(module, inner)
             ours = str(getattr(found, "__module__", "")).startswith(module.__name__)
             a_name = inspect.isfunction(found) or inspect.isclass(found)
             if a_name and ours and not inner.startswith("_") and id(found) not in seen:
@@ -36,10 +36,10 @@ def public() -> Iterator[tuple[str, Callable[..., Any]]]:
                 yield f"secateur.{name}.{inner}", found
 
 
-def known(name: str) -> Any:
+def known(module: Any, name: str) -> Any:
     """Return the public name, or None where the extra that it is of is not installed."""
     try:
-        return getattr(secateur, name)
+        return getattr(module, name)
     except MissingExtraError:
         return None
 

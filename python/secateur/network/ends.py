@@ -178,6 +178,11 @@ class Ranking(Frozen):
 
     Raises:
         NetworkError: a count below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> Ranking(count=2)(np.array([[0.1, 0.7, 0.2]]))
+        array([[1, 2]])
     """
 
     count: int | None = None

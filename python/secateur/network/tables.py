@@ -349,6 +349,13 @@ class Combine(Frozen):
 
     Raises:
         NetworkError: an unknown name, a step that is none, steps for unlike numbers of channels.
+
+    Example:
+        >>> import numpy as np
+        >>> swish = Combine("multiply", (), (Activation("sigmoid"),))
+        >>> swish(np.array([[0.0], [1.0]])).round(3)
+        array([[0.   ],
+               [0.731]])
     """
 
     function: str
