@@ -45,8 +45,9 @@ def weights(call: Call, value: Signal | Constant, order: Shape | None = None) ->
     rows = scale.reshape(len(scale), -1)
     if (rows != rows[:, :1]).any():
         raise call.refuse(
-            "has weight scales that differ within an output channel (block-wise)",
-            "quantise its weights per tensor or per output channel",
+            f"has weights of shape {codes.shape}, output channels first, whose scales differ "
+            "within an output channel (block-wise)",
+            "quantise them per tensor, or with one scale for each output channel",
         )
     each = rows[:, 0]
     note = "one scale" if (each == each[0]).all() else "a scale for each channel"

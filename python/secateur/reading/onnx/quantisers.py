@@ -86,10 +86,18 @@ def trunc(call: Call) -> Signal:
 @operator("QuantizeLinear")
 def quantize_linear(call: Call) -> Signal | Constant:
     """Q = clip(round(x / scale) + zero point)."""
-    if call.attribute("block_size", 0):
-        raise call.refuse("has a scale for every block", "quantise per tensor or per axis")
+    _check_blocks(call)
     low, high = _integer_type(call)
     return quantized_linear(call, call.value(0), 1, 2, low, high)
+
+
+def _check_blocks(call: Call) -> None:
+    if call.attribute("block_size", 0):
+        raise call.refuse(
+            f"has a scale for every block of {call.attribute('block_size')} (block_size), which "
+            "no one accumulator has",
+            "quantise per tensor, or per output channel with axis",
+        )
 
 
 def quantized_linear(
@@ -117,8 +125,7 @@ def quantized_linear(
 @operator("DequantizeLinear")
 def dequantize_linear(call: Call) -> Signal | Constant:
     """X = (q − zero point) · scale."""
-    if call.attribute("block_size", 0):
-        raise call.refuse("has a scale for every block", "quantise per tensor or per axis")
+    _check_blocks(call)
     return dequantized(call, 0, 1, 2)
 
 
@@ -315,7 +322,10 @@ def _on_axis(call: Call, values: Floats, rank: int) -> Floats:
     if values.size == 1:
         return values.reshape(())
     if values.ndim != 1:
-        raise call.refuse(f"has scales of shape {values.shape}", "quantise per tensor or per axis")
+        raise call.refuse(
+            f"has scales or zero points of shape {values.shape}, block-wise",
+            "quantise per tensor, or per output channel with axis",
+        )
     axis = int(call.attribute("axis", 1))
     if not -rank <= axis < rank:
         raise call.refuse(f"names axis {axis} of {rank}", "it has no such axis")
@@ -342,9 +352,16 @@ def _check_finite(call: Call, values: NDArray[Any]) -> None:
 
 def _check_fits(call: Call, values: NDArray[Any], scale: Floats, zeros: Floats) -> None:
     """Raise unless a scale and zero point broadcast to a constant, and not it to them."""
-    if np.broadcast_shapes(values.shape, scale.shape, zeros.shape) != values.shape:
+    shapes = [values.shape, scale.shape, zeros.shape]
+    try:
+        fits = np.broadcast_shapes(*shapes) == values.shape
+    except ValueError:
+        fits = False
+    if not fits:
         raise call.refuse(
-            f"has scales of shape {scale.shape} for a constant of {values.shape}", "they do not fit"
+            f"has scales of shape {scale.shape} and zero points of shape {zeros.shape} for a "
+            f"constant of {values.shape}",
+            "they do not fit, neither per tensor nor per axis nor in blocks of whole axes",
         )
 
 
