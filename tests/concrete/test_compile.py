@@ -451,6 +451,24 @@ def test_clear_tables_have_an_entry_for_every_key(backend):
 
 
 @pytest.mark.parametrize("backend", MODERN)
+@pytest.mark.parametrize(
+    ("function", "high"),
+    [
+        (lambda x, y: np.where(x < y, x, y), 3),
+        (lambda x, y: np.where(x >= y, y, x), 3),
+        (lambda x, y: np.where(x <= y, y, x), 6),
+        (lambda x, y: np.where(x > y, x, y), 6),
+        (lambda x, y: np.where(x > y, x, y + 1), 7),
+    ],
+)
+def test_choices_by_comparison_are_minima_and_maxima(backend, function, high):
+    circuit = concrete.compile(function, {"x": (0, 3), "y": (2, 6)})
+    assert circuit.output.hull().high == high
+    for x, y in np.ndindex(4, 5):
+        assert int(circuit.emulate(x, y + 2)) == int(function(x, y + 2))
+
+
+@pytest.mark.parametrize("backend", MODERN)
 def test_modules_are_compiled_function_by_function(backend):
     fhe = backend.namespace
 

@@ -274,6 +274,9 @@ def _where(traced: Traced) -> Ranges:
     """One of two values, or both where the condition is not known."""
     if len(_variables(traced)) < 2:
         return _tabulated(traced)
+    if (extreme := _chosen_extreme(traced)) is not None:
+        sides = [traced.proved[pred] for pred in traced.preds[1:]]
+        return Ranges(extreme(*(r.low for r in sides)), extreme(*(r.high for r in sides)))
     condition, a, b = (r.broadcast_to(traced.node.output.shape) for r in traced.operands)
     never = condition.is_point & (condition.low == 0)
     always = (condition.low > 0) | (condition.high < 0)
@@ -282,6 +285,20 @@ def _where(traced: Traced) -> Ranges:
         np.where(always, a.low, np.where(never, b.low, either.low)),
         np.where(always, a.high, np.where(never, b.high, either.high)),
     )
+
+
+def _chosen_extreme(traced: Traced) -> Callable[..., Integers] | None:
+    """Return the minimum or maximum that a choice is: where(a < b, a, b); else None."""
+    condition, *chosen = traced.preds
+    compared = traced.preds_of(condition)
+    name = _operation(condition)
+    if name is None or not name.startswith(("less", "greater")):
+        return None
+    if chosen == compared:
+        return np.minimum if name.startswith("less") else np.maximum
+    if chosen == compared[::-1]:
+        return np.maximum if name.startswith("less") else np.minimum
+    return None
 
 
 def _filled(traced: Traced) -> Ranges:

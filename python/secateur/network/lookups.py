@@ -44,6 +44,13 @@ class Lookup(SingleSource):
 
     Raises:
         DtypeError, ShapeError, NetworkError: parameters that are none of these; names the layer.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Activation, FunctionTable, Quantize
+        >>> relu = Lookup("relu", "fc", FunctionTable((Activation("relu"),), Quantize(4.0, 0, 3)))
+        >>> relu.evaluate(np.array([[-9], [5], [8], [99]])).T
+        array([[0, 1, 2, 3]])
     """
 
     kind: ClassVar[str] = "lookup"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur import exact
 from secateur.network import Floats, Integers, Shape
 from secateur.reading.onnx.operators import Call, Constant, operator, per_axis
 from secateur.reading.onnx.quantisers import (
@@ -42,8 +43,10 @@ def weights(call: Call, value: Signal | Constant, order: Shape | None = None) ->
             raise call.refuse(
                 "has float weights", "put a Quant node, or DequantizeLinear, between them and it"
             )
-        codes, scale = value.values.astype(np.int64), np.ones((1,) * value.values.ndim)
-    if np.abs(codes).max(initial=0) >= _WIDEST_CODE:
+        # Wider ones are refused below; int64 may not hold them.
+        codes = np.clip(value.values, -_WIDEST_CODE, _WIDEST_CODE).astype(np.int64)
+        scale = np.ones((1,) * codes.ndim)
+    if exact.magnitude(codes) >= _WIDEST_CODE:
         raise call.refuse("has weights of more than 32 bits", "quantise them to fewer")
     rows = scale.reshape(len(scale), -1)
     if (rows != rows[:, :1]).any():
