@@ -32,7 +32,17 @@ from secateur.ranges import Ranges
 
 @dataclass(frozen=True, eq=False)
 class Layer(SingleSource):
-    """An affine operation: codes · x + bias, one accumulator per output channel."""
+    """An affine operation: codes · x + bias, one accumulator per output channel.
+
+    Args:
+        name, source: as of every operation.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = Linear("fc", "input", np.array([[1, 0, 3]], np.int8))
+        >>> isinstance(layer, Layer), layer.codes.flags.writeable
+        (True, False)
+    """
 
     accumulates: ClassVar[bool] = True
 
@@ -130,6 +140,13 @@ class Linear(Layer):
 
     Raises:
         DtypeError, ShapeError: arrays that are none of these; names the layer.
+
+    Example:
+        >>> import numpy as np
+        >>> fc = Linear("fc", "input", np.array([[1, -2, 3]], np.int8), np.array([5]))
+        >>> fc.evaluate(np.array([[1, 1, 1], [3, 0, 0]]))
+        array([[7],
+               [8]])
     """
 
     kind: ClassVar[str] = "linear"
@@ -198,6 +215,15 @@ class Conv(Layer):
     Raises:
         DtypeError, ShapeError: arrays that are none of these; names the layer.
         NetworkError: a geometry that is none; names layer and argument.
+
+    Example:
+        >>> import numpy as np
+        >>> conv = Conv("conv", "input", np.ones((1, 1, 3, 3), np.int8), padding=((1, 1), (1, 1)))
+        >>> conv.shape((1, 5, 5))
+        (1, 5, 5)
+        >>> conv.evaluate(np.ones((1, 1, 2, 2), int))
+        array([[[[4, 4],
+                 [4, 4]]]])
     """
 
     kind: ClassVar[str] = "conv"

@@ -41,6 +41,9 @@ REFUSED = {
         "MatMul", "has not been quantised; put a Quant"),
     "float weights": (CODES, lambda g: g.node("MatMul", codes(g), g.rng.normal(size=(12, 5))),
         "MatMul", "has float weights; put a Quant"),
+    "weights beyond int64": (CODES, lambda g: g.node(
+        "MatMul", codes(g), g.constant(np.full((12, 5), 2.0**63))),
+        "MatMul", "has weights of more than 32 bits; quantise them to fewer"),
     "blocks": (CODES, lambda g: g.node("MatMul", codes(g), g.quant(
         g.rng.normal(size=(12, 5)), 2.0 ** -np.arange(12.0)[:, None], 4)),
         "MatMul", r"block-wise.*for each output channel"),
