@@ -1,7 +1,8 @@
 """`python -m benches.accuracy`: run what the journals lack, then write table and figure.
 
 `--data mnist_5k --seeds 2 --splits 1` runs a part of the comparison: of one data set, with so many
-of its seeds, chosen by so many validation splits. What has run is kept in the journals and not run again; the section is written from them.
+of its seeds, chosen by so many validation splits. What has run is kept in the journals and not run
+again; the section is written from them.
 """
 
 from __future__ import annotations
