@@ -36,10 +36,12 @@ def reference(homes: Mapping[str, str]) -> Iterator[str]:
 
 
 class Examples(griffe.Extension):
-    """Fences the examples of docstrings that stand without a heading of their own."""
+    """Shows the examples of docstrings as code, with a heading of their own or without one."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of one object."""
         if obj.docstring is not None:
+            # Google's style, as griffe reads it, has the plural alone.
+            headed = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
             example = re.compile(r"^>>> .*?(?=\n\n(?!>>>)|\Z)", re.DOTALL | re.MULTILINE)
-            obj.docstring.value = example.sub(r"```pycon\n\g<0>\n```", obj.docstring.value)
+            obj.docstring.value = example.sub(r"```pycon\n\g<0>\n```", headed)
