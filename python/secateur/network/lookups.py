@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from secateur import exact
+from secateur.errors import NotFiniteError
 from secateur.network import arrays
 from secateur.network.arrays import Integers, Mask, along_channels, picked
 from secateur.network.change import CannotUndoError, Change, undone
@@ -111,7 +112,10 @@ class Lookup(SingleSource):
             v = v >> self.rounding_bits << self.rounding_bits
         if self.factor is not None or self.offset is not None:
             v = self._scaled(v)
-        return self.table(v)
+        try:
+            return self.table(v)
+        except NotFiniteError as error:
+            raise error.at_layer(self.name) from None
 
     def _scaled(self, v: Integers) -> Integers:
         """Return factor · v + offset, whose product may leave int64 and come back."""

@@ -609,7 +609,11 @@ class Assembly:
             raise self.refuse(name, f"pads with {value} what differs in scale; {self.advice}")
         code = (value - float(scaling.offset)) / float(scaling.factor)
         if abs(code - round(code)) > _SAME * max(abs(code), 1.0):
-            raise self.refuse(name, f"pads with {value}, which is no code of its samples")
+            raise self.refuse(
+                name,
+                f"pads with {value}, which is no code of its samples; pad before their quantiser, "
+                f"or with a multiple of {float(scaling.factor):.6g}",
+            )
         return round(code)
 
     def give(

@@ -98,8 +98,6 @@ def _pooled(call: Call, x: Signal) -> Signal:
         raise call.refuse(f"has windows of {reach} for pixels of {shape[1:]}", "they do not fit")
     reached = tuple(w.padding for w in windows)
     if call.node.operator.startswith("MaxPool"):
-        if len(call.node.outputs) > 1 and call.node.outputs[1]:
-            raise call.refuse("gives indices", "drop its second output")
         if max(dilation) > 1:
             raise call.refuse(f"has dilated windows (dilations {dilation})", "pool without them")
         return call.assembly.max_pool(call.name, x, kernel, stride, reached)
@@ -158,16 +156,26 @@ def global_pool(call: Call) -> Signal:
     return call.assembly.sum_pool(call.name, x, kernel, kernel, none, math.prod(kernel))
 
 
-@operator("ReduceMean", "ReduceSum", "ReduceMax")
+@operator("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
 def reduction(call: Call) -> Signal | Constant:
     """The mean, sum or maximum over axes."""
     value = call.value(0)
     given = call.integers(1) if call.given(1) else list(call.attribute("axes", ()))
     keep = bool(call.attribute("keepdims", 1))
     if isinstance(value, Constant):
-        functions: Any = {"ReduceMean": np.mean, "ReduceSum": np.sum, "ReduceMax": np.max}
+        functions: Any = {
+            "ReduceMean": np.mean,
+            "ReduceSum": np.sum,
+            "ReduceMax": np.max,
+            "ReduceMin": np.min,
+            "ReduceProd": np.prod,
+        }
         axes = tuple(given) or None
         return Constant.of(functions[call.node.operator](value.values, axis=axes, keepdims=keep))
+    if call.node.operator in ("ReduceMin", "ReduceProd"):
+        raise call.refuse(
+            "reduces samples", "constants alone; ReduceMax of the negated for a least"
+        )
     x = call.signal(0)
     shape = call.assembly.shape(x)
     if not given:

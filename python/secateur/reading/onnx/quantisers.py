@@ -132,6 +132,7 @@ def dequantize_linear(call: Call) -> Signal | Constant:
 def dequantized(call: Call, at: int, scale_at: int, zero_at: int) -> Signal | Constant:
     """Return the floats that the integers of input `at` stand for."""
     value = call.value(at)
+    check_zero_type(call, value, zero_at)
     if isinstance(value, Constant):
         rank = value.values.ndim
         zero = _on_axis(call, call.floats(zero_at, 0.0), rank)
@@ -145,6 +146,26 @@ def dequantized(call: Call, at: int, scale_at: int, zero_at: int) -> Signal | Co
     scale = _on_axis(call, _scale(call, scale_at), rank)
     call.note(f"scale {_briefly(scale)}: a factor of what reads it")
     return _along(call, codes, scale)
+
+
+def check_zero_type(call: Call, value: Signal | Constant, zero_at: int) -> None:
+    """Raise unless integers and their zero point are of one type, as far as it is known."""
+    kind = call.constant(zero_at).kind if call.given(zero_at) else 0
+    own = f"of element type {value.kind}" if isinstance(value, Constant) else ""
+    if isinstance(value, Constant):
+        differ = kind and value.kind and kind != value.kind
+    else:
+        scaling, codes = value.scaling, value.range
+        if kind not in INTEGERS or codes is None or scaling is None or scaling.offset.ndim:
+            return
+        low, high = (end + int(scaling.offset) for end in (codes.low, codes.high))
+        own = f"from {low} to {high}"
+        differ = not INTEGERS[kind][0] <= low <= high <= INTEGERS[kind][1]
+    if differ:
+        raise call.refuse(
+            f"has integers {own} and a zero point of element type {kind}",
+            "store both in one type",
+        )
 
 
 def centred(call: Call, value: Signal, zero_at: int) -> Signal:
@@ -169,6 +190,8 @@ def clip(call: Call) -> Signal | Constant:
         float(call.floats(i + 1)) if call.given(i + 1) else float(call.attribute(name, default))
         for i, (name, default) in enumerate((("min", -np.inf), ("max", np.inf)))
     )
+    if low > high:
+        raise call.refuse(f"has min {low} above max {high}", "check its constants")
     if isinstance(value, Constant):
         kept = np.clip(value.values, low, high).astype(value.values.dtype)
         return Constant.of(kept, value.kind)
