@@ -24,10 +24,14 @@ REFUSED = {
     "concrete-python": {},
 }
 
-#: Wider than with samples, and why: operands are moved above zero, [0, 6] and [-2, 1] to [0, 8].
+#: Wider than with samples, and why: operands of a comparison are moved above zero,
+#: [0, 6] and [-2, 1] to [2, 8] and [0, 3], say. In concrete-numpy they would come out wrong where
+#: they are, or fail; in concrete-python most take another strategy, at up to five times the price.
+_ORDERS = {f"x {order} y, right signed" for order in ("<", "<=", ">", ">=")}
+_EQUALITIES = {"x == y, right signed", "x != y, right signed"}
 WIDER = {
-    "concrete-numpy": {"x == y, right signed", "x != y, right signed"},
-    "concrete-python": set(),
+    "concrete-numpy": _EQUALITIES,
+    "concrete-python": _EQUALITIES | _ORDERS | {"where, right signed", "where of vectors"},
 }
 
 

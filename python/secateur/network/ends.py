@@ -46,6 +46,14 @@ class Input(Frozen):
 
     Attributes:
         box: the values that it may take.
+
+    Example:
+        >>> import numpy as np
+        >>> pixels = Input((2,), np.array([0, -4]), np.array([3, 3]), scale=0.5)
+        >>> pixels.box.channels
+        Ranges(low=array([ 0, -4]), high=array([3, 3]))
+        >>> pixels.quantize(np.array([[1.2, -9.0]]))
+        array([[ 2, -4]])
     """
 
     shape: Shape
@@ -170,6 +178,11 @@ class Ranking(Frozen):
 
     Raises:
         NetworkError: a count below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> Ranking(count=2)(np.array([[0.1, 0.7, 0.2]]))
+        array([[1, 2]])
     """
 
     count: int | None = None
@@ -209,6 +222,16 @@ class Output(Frozen):
 
     Raises:
         NetworkError, NotFiniteError, DtypeError: parts that are none of these; names them.
+
+    Example:
+        >>> import numpy as np
+        >>> one = np.ones(1, int)
+        >>> output = Output("fc", 2 * one, -one, 0.5 * one, -4.0 * one, labels=("no", "yes"))
+        >>> integers = output.integers(np.array([[7], [3]]))
+        >>> integers, output.dequantize(integers), output.answer(output.dequantize(integers))
+        (array([[13],
+               [ 5]]), array([[ 2.5],
+               [-1.5]]), array(['yes', 'no'], dtype='<U3'))
     """
 
     source: str
@@ -234,6 +257,8 @@ class Output(Frozen):
             object.__setattr__(self, side, value)
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(self.labels))
+            if len(set(self.labels)) < len(self.labels):
+                raise refuse("output", f"its labels {self.labels} name two channels alike")
         if self.tail not in (None, *get_args(Chances)):
             known = " and ".join(map(repr, get_args(Chances)))
             raise refuse("output", f"its tail is {self.tail!r}; there are {known}")

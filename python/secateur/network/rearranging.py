@@ -83,7 +83,16 @@ class Rearrangement(Move):
 class Reshape(Rearrangement):
     """The same elements in row-major order under another shape; flattening is (n,).
 
+    Args:
+        name: the operation's name.
+        source: name of any node.
+        to: the shape.
+
     Raises `NetworkError` where `to` is no shape.
+
+    Example:
+        >>> Reshape("flat", "input", (6,)).shape((2, 3))
+        (6,)
     """
 
     kind: ClassVar[str] = "reshape"
@@ -115,7 +124,17 @@ class Reshape(Rearrangement):
 
 @dataclass(frozen=True)
 class Transpose(Rearrangement):
-    """The axes in another order; `axes` leaves the batch axis out."""
+    """The axes in another order; `axes` leaves the batch axis out.
+
+    Args:
+        name: the operation's name.
+        source: name of any node.
+        axes: of the source, in their new order.
+
+    Example:
+        >>> Transpose("turned", "input", (1, 0)).shape((2, 3))
+        (3, 2)
+    """
 
     kind: ClassVar[str] = "transpose"
 
@@ -141,7 +160,17 @@ class Transpose(Rearrangement):
 
 @dataclass(frozen=True)
 class Concat(Operation):
-    """Nodes joined along `axis` (0 is the channel axis)."""
+    """Nodes joined along `axis` (0 is the channel axis).
+
+    Args:
+        name: the operation's name.
+        sources: names of the nodes, alike but along `axis`.
+
+    Example:
+        >>> import numpy as np
+        >>> Concat("both", ("a", "b")).evaluate(np.array([[1]]), np.array([[2, 3]]))
+        array([[1, 2, 3]])
+    """
 
     kind: ClassVar[str] = "concat"
 

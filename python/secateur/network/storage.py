@@ -90,6 +90,22 @@ def load(path: str | os.PathLike[str]) -> Network:
         FileFormatError: the file is not a network, is truncated, or was altered.
         FileVersionError: a later version of this library wrote it.
         OSError: the file cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = folder.name + "/network.safetensors"
+        >>> save(network, path)
+        >>> load(path)["fc"].codes
+        array([[ 3, -1,  2]], dtype=int8)
     """
     numpy_io = _safetensors()
     if Path(path).is_dir():

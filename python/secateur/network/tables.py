@@ -33,6 +33,11 @@ class Affine(Frozen):
 
     Raises:
         NotFiniteError, DtypeError, ShapeError: numbers that are none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> Affine(np.array([0.5]), np.array([1.0]))(np.array([[4.0]]))
+        array([[3.]])
     """
 
     scale: Floats
@@ -71,6 +76,11 @@ class Activation(Frozen):
     Raises:
         NetworkError: an unknown name, or other parameters than the function has.
         NotFiniteError: a parameter that is no finite number.
+
+    Example:
+        >>> import numpy as np
+        >>> Activation("relu")(np.array([-1.5, 2.0]))
+        array([0., 2.])
     """
 
     name: str
@@ -123,6 +133,12 @@ class Bend(Frozen):
 
     Raises:
         NotFiniteError, DtypeError, NetworkError: numbers that are none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> Bend(np.array([0.25]))(np.array([[-4.0], [2.0]]))
+        array([[-1.],
+               [ 2.]])
     """
 
     slope: Floats
@@ -157,6 +173,13 @@ class Count(Frozen):
 
     Raises:
         NotFiniteError, DtypeError, NetworkError: numbers that are none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> Count(np.array([[0.0, 1.0, 2.5]]))(np.array([[-1.0], [1.0], [9.0]]))
+        array([[0.],
+               [2.],
+               [3.]])
     """
 
     thresholds: Floats
@@ -238,6 +261,11 @@ class Quantize(Frozen):
         NotFiniteError: a scale that is not a finite number above 0.
         DtypeError: codes that are no integers.
         NetworkError: an unknown rounding, codes that float64 may not hold, or no code at all.
+
+    Example:
+        >>> import numpy as np
+        >>> Quantize(0.5, -2, 1).codes(np.array([-7.0, 0.25, 0.75, 0.4]))
+        array([-2,  0,  1,  1])
     """
 
     scale: float
@@ -321,6 +349,13 @@ class Combine(Frozen):
 
     Raises:
         NetworkError: an unknown name, a step that is none, steps for unlike numbers of channels.
+
+    Example:
+        >>> import numpy as np
+        >>> swish = Combine("multiply", (), (Activation("sigmoid"),))
+        >>> swish(np.array([[0.0], [1.0]])).round(3)
+        array([[0.   ],
+               [0.731]])
     """
 
     function: str
@@ -378,6 +413,12 @@ class FunctionTable(Frozen):
     scales, the float bias, batch norm, the activation. None of it costs accumulator width.
 
     Raises `NetworkError` for a step that is none, or steps for unlike numbers of channels.
+
+    Example:
+        >>> import numpy as np
+        >>> table = FunctionTable((Activation("relu"),), Quantize(4.0, 0, 3))
+        >>> table(np.array([[-9], [5], [8], [99]])).T
+        array([[0, 1, 2, 3]])
     """
 
     steps: tuple[Step, ...]
@@ -431,6 +472,12 @@ class ExplicitTable(Frozen):
 
     Raises:
         DtypeError, NetworkError: arrays that are none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> table = ExplicitTable(np.array([[0, 0, 1, 3]]), np.array([-2]))
+        >>> table(np.array([[-2], [0], [1]])).T
+        array([[0, 1, 3]])
     """
 
     values: Integers
@@ -512,6 +559,12 @@ def tabulate(rule: Callable[[Integers], Integers], low: Integers, high: Integers
     Returns:
         int64 [channels, entries] with entries = max(high − low) + 1; row c holds the values
         at low[c], low[c] + 1, …, and repeats its last one beyond high[c].
+
+    Example:
+        >>> import numpy as np
+        >>> table = ExplicitTable(np.array([[0, 0, 1, 3]]), np.array([-2]))
+        >>> tabulate(table, np.array([-1]), np.array([1]))
+        array([[0, 1, 3]])
     """
     span = Ranges(low, high).span
     steps = np.arange(int(span.max(initial=0)) + 1, dtype=np.uint64)

@@ -107,6 +107,11 @@ class Take(_Along, Rearrangement):
 
     Raises:
         NetworkError: indices that are negative, repeated, or beyond the source's extent.
+
+    Example:
+        >>> import numpy as np
+        >>> Take("two", "input", 0, np.array([2, 0])).evaluate(np.array([[5, 6, 7]]))
+        array([[7, 5]])
     """
 
     kind: ClassVar[str] = "take"
@@ -135,6 +140,11 @@ class Place(_Along):
 
     Raises:
         NetworkError: indices below −1, or beyond the source's extent.
+
+    Example:
+        >>> import numpy as np
+        >>> Place("padded", "input", 0, np.array([-1, 0, 1, 1])).evaluate(np.array([[5, 6]]))
+        array([[0, 5, 6, 6]])
     """
 
     kind: ClassVar[str] = "place"

@@ -95,6 +95,13 @@ class PrunableLayer:
 
     Raises:
         ShapeError: arrays that do not fit `weight`; names the layer and both shapes.
+
+    Example:
+        >>> import numpy as np
+        >>> codes, zero = np.array([[3, -1, 2]]), np.zeros(1, int)
+        >>> layer = PrunableLayer("fc", codes * 1.0, codes, zero, zero + 3, zero, codes != 0)
+        >>> layer.shape, layer.ranges().low, layer.ranges().high
+        ((1, 3), array([-3]), array([15]))
     """
 
     name: str
@@ -318,6 +325,14 @@ class PruningProblem:
         differentiate: gives layer name → float64 [samples or 1, *weight shape], the gradients
             of the caller's loss with respect to the weights; None where there is no data.
         find_saliency: gives the saliency of a name; the host puts it here.
+
+    Example:
+        >>> import numpy as np
+        >>> codes, zero = np.array([[3, -1, 2]]), np.zeros(1, int)
+        >>> layer = PrunableLayer("fc", codes * 1.0, codes, zero, zero + 3, zero, codes != 0)
+        >>> problem = PruningProblem((layer,))
+        >>> problem["fc"].codes, len(problem.layers)
+        (array([[ 3, -1,  2]]), 1)
     """
 
     layers: tuple[PrunableLayer, ...]

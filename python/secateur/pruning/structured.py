@@ -20,7 +20,26 @@ from secateur.pruning.problem import Floats, Integers, Mask, Masks, PruningProbl
 
 @dataclass(frozen=True)
 class Structured:
-    """Removes whole neurons or channels that matter least, with all that reads them."""
+    """Removes whole neurons or channels that matter least, with all that reads them.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (
+        ...         Linear("one", "input", np.array([[3, -1, 2], [0, 1, 0]], np.int8)),
+        ...         Linear("two", "one", np.array([[1, 2]], np.int8)),
+        ...     ),
+        ...     Output("two", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur import prune
+        >>> pruned = prune(network, Structured(sparsity=0.5))
+        >>> pruned["one"].codes, pruned["two"].codes
+        (array([[ 3, -1,  2],
+               [ 0,  0,  0]], dtype=int8), array([[1, 0]], dtype=int8))
+    """
 
     name: ClassVar[str] = "structured"
 

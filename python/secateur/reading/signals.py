@@ -402,22 +402,56 @@ class Assembly:
         kernel: Shape,
         stride: Shape,
         padding: tuple[tuple[int, int], ...],
-        divisor: int,
+        divisor: ArrayLike,
+        *,
+        taps: ArrayLike | None = None,
+        dilation: Shape | None = None,
     ) -> Signal:
-        """Return the sum of every window over `divisor`."""
+        """Return the sum of every window over `divisor`.
+
+        Args:
+            divisor: one, or one for each position: [1, *positions].
+            taps: how many elements a window has, padding left out, likewise; all by default.
+            dilation: gaps between the elements of a window; none by default.
+        """
         scaling = self._scaling(name, x)
-        taps = math.prod(kernel)
         if not scaling.per_channel:
             raise self.refuse(name, f"sums up what differs in scale; {self.advice}")
-        if scaling.offset.any() and np.any(padding):
+        if scaling.offset.any() and np.any(padding) and taps is None:
             raise self.refuse(name, f"pads what has a bias with zeros; {self.advice}")
-        source = self.emit(SumPool(self.free(name), x.source, kernel, stride, padding))
-        total = None
+        source = self._summed(name, x.source, kernel, stride, padding, dilation)
+        counted = np.asarray(math.prod(kernel) if taps is None else taps, float)
+        total, taps = None, math.prod(kernel)
         if x.range is not None:
             low, high = taps * x.range.low, taps * x.range.high
             total = Range(min(low, 0), max(high, 0)) if np.any(padding) else Range(low, high)
-        summed = Signal(source, (), total).scaled(scaling.factor, scaling.offset * taps)
+        summed = Signal(source, (), total).scaled(scaling.factor, scaling.offset * counted)
         return summed.divided(divisor)
+
+    def _summed(
+        self,
+        name: str,
+        source: str,
+        kernel: Shape,
+        stride: Shape,
+        padding: tuple[tuple[int, int], ...],
+        dilation: Shape | None,
+    ) -> str:
+        """Return the node of the sums of every window."""
+        if dilation is None or max(dilation) == 1:
+            return self.emit(SumPool(self.free(name), source, kernel, stride, padding))
+        channels = self.shapes[source][0]
+        ones = np.ones((channels, 1, *kernel), np.int8)
+        operation = Conv(
+            self.free(name),
+            source,
+            ones,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=channels,
+        )
+        return self.emit(operation)
 
     def combine(self, name: str, function: str, signals: Sequence[Signal]) -> Signal | None:
         """Return one table's worth of signals that are functions of one node; None elsewhere.
@@ -575,7 +609,11 @@ class Assembly:
             raise self.refuse(name, f"pads with {value} what differs in scale; {self.advice}")
         code = (value - float(scaling.offset)) / float(scaling.factor)
         if abs(code - round(code)) > _SAME * max(abs(code), 1.0):
-            raise self.refuse(name, f"pads with {value}, which is no code of its samples")
+            raise self.refuse(
+                name,
+                f"pads with {value}, which is no code of its samples; pad before their quantiser, "
+                f"or with a multiple of {float(scaling.factor):.6g}",
+            )
         return round(code)
 
     def give(
@@ -669,21 +707,21 @@ class Assembly:
         self.input = given
 
     def _lookup(self, name: str, x: Signal, grid: Quantize) -> Signal:
-        """Return the codes of a table; what differs along other axes than the first leads it."""
+        """Return the codes of a table; axes along which it differs become its first one."""
         shape = self.shape(x)
         differing = {a for v in _arrays(x.steps) for a in range(v.ndim) if v.shape[a] > 1}
         name = self.free(name)
         if differing <= {0}:
             table = FunctionTable(_table_steps(x), grid)
             return codes(self.emit(Lookup(name, x.source, table)), grid)
-        if len(differing) == 1:
-            (axis,) = differing
-            order = (axis, *(a for a in range(len(shape)) if a != axis))
-            back = tuple(int(a) for a in np.argsort(order))
-            led = self.transpose(f"{name}.led", x, order)
-            return self.transpose(f"{name}.back", self._lookup(name, led, grid), back)
-        flat = self.reshape(f"{name}.flat", x, (math.prod(shape),))
-        return self.reshape(f"{name}.back", self._lookup(name, flat, grid), shape)
+        order = (*sorted(differing), *(a for a in range(len(shape)) if a not in differing))
+        led = self.transpose(f"{name}.led", x, order)
+        extents = self.shape(led)
+        tables = math.prod(extents[: len(differing)])
+        flat = self.reshape(f"{name}.flat", led, (tables, *extents[len(differing) :]))
+        looked = self.reshape(f"{name}.shaped", self._lookup(name, flat, grid), extents)
+        back = tuple(int(a) for a in np.argsort(order))
+        return self.transpose(f"{name}.back", looked, back)
 
     def _reshaped(self, name: str, source: str, shape: Shape) -> str:
         """Return the node of a reshape; two in a row become one."""

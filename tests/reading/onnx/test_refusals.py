@@ -41,13 +41,30 @@ REFUSED = {
         "MatMul", "has not been quantised; put a Quant"),
     "float weights": (CODES, lambda g: g.node("MatMul", codes(g), g.rng.normal(size=(12, 5))),
         "MatMul", "has float weights; put a Quant"),
+    "weights beyond int64": (CODES, lambda g: g.node(
+        "MatMul", codes(g), g.constant(np.full((12, 5), 2.0**63))),
+        "MatMul", "has weights of more than 32 bits; quantise them to fewer"),
     "blocks": (CODES, lambda g: g.node("MatMul", codes(g), g.quant(
         g.rng.normal(size=(12, 5)), 2.0 ** -np.arange(12.0)[:, None], 4)),
-        "MatMul", r"block-wise.*per output channel"),
+        "MatMul", r"block-wise.*for each output channel"),
     "blocks of dequantised weights": (CODES, lambda g: g.node("MatMul", codes(g), g.node(
         "DequantizeLinear", g.constant(np.ones((12, 5)), np.int8), np.ones((6, 5)),
         g.constant(np.zeros((6, 5)), np.int8), block_size=2, axis=0)),
-        "DequantizeLinear", "scale for every block; quantise per tensor"),
+        "DequantizeLinear", r"every block of 2 \(block_size\).*; quantise per tensor"),
+    "blocks of quantised samples": (CODES, lambda g: g.node(
+        "QuantizeLinear", g.input, np.ones((6, 6)), g.constant(np.zeros((6, 6)), np.int8),
+        block_size=2, axis=1),
+        "QuantizeLinear", r"every block of 2 \(block_size\).*; quantise per tensor"),
+    "blocks without a size": (CODES, lambda g: g.node("MatMul", codes(g), g.node(
+        "DequantizeLinear", g.constant(np.ones((12, 5)), np.int8), np.ones((6, 5)), axis=0)),
+        "DequantizeLinear", r"shape \(6, 5\), block-wise; quantise per tensor"),
+    "blocks that do not broadcast": (CODES, lambda g: g.node("MatMul", codes(g), g.quant(
+        g.rng.normal(size=(12, 5)), np.ones((6, 5)), 4)),
+        "Quant", r"scales of shape \(6, 5\).*constant of \(12, 5\); they do not fit"),
+    "blocks by a reshape": (CODES, lambda g: g.node("MatMul", codes(g), g.node("Reshape", g.quant(
+        g.rng.normal(size=(3, 4, 5)), 2.0 ** -np.arange(15.0).reshape(3, 1, 5), 4),
+        g.constant([12, 5], np.int64))),
+        "MatMul", r"weights of shape \(5, 12\).*block-wise.*one scale for each output channel"),
     "contracted scales": (IMAGE, lambda g: g.node("Conv", g.quant(
         g.input, 2.0 ** -np.arange(4.0).reshape(1, 4, 1, 1), 4), weights(g, 5, 4, 3, 3)),
         "Conv", "sums up elements of different scales; put a Quant"),
@@ -105,14 +122,19 @@ REFUSED = {
         "TopK", codes(g), g.constant([2], np.int64), outputs=2)[0], axis=1),
         "ArgMax", "ranked already; rank the channels once"),
     "a logarithm": (CODES, lambda g: g.node("Log", codes(g)), "Log", "no Softmax's"),
-    "means that leave padding out": (IMAGE, lambda g: g.node(
+    "a mean of nothing": (IMAGE, lambda g: g.node(
+        "AveragePool", codes(g), kernel_shape=[2, 2], pads=[2] * 4),
+        "AveragePool", "nothing but padding.*pad less"),
+    "scores of other divisors": (IMAGE, lambda g: g.node(
         "AveragePool", codes(g), kernel_shape=[3, 3], pads=[1] * 4),
-        "AveragePool", "no common divisor; count_include_pad=1"),
+        "the graph", "ends in what differs within a channel; put a Quant"),
+    "contracted divisors": (IMAGE, lambda g: g.node("Conv", g.node(
+        "AveragePool", codes(g), kernel_shape=[3, 3], pads=[1] * 4), weights(g, 5, 4, 3, 3)),
+        "Conv", "sums up elements of different scales; put a Quant"),
+    "a window too large": (IMAGE, lambda g: g.node("AveragePool", codes(g), kernel_shape=[9, 1]),
+        "AveragePool", "do not fit"),
     "dilated windows": (IMAGE, lambda g: g.node(
         "MaxPool", codes(g), kernel_shape=[3, 3], dilations=[2, 2]), "MaxPool", "dilated"),
-    "ceil_mode": (IMAGE, lambda g: g.node(
-        "MaxPool", codes(g), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
-        "MaxPool", "ceil_mode=0"),
     "stride 0": (IMAGE, lambda g: g.node(
         "Conv", codes(g), weights(g, 4, 4, 3, 3), strides=[0, 1]), "Conv", "strides"),
     "groups": (IMAGE, lambda g: g.node(

@@ -98,6 +98,14 @@ def explain(
     Raises:
         FileFormatError: the file is damaged.
         UnsupportedOperatorError: the graph as a whole is none that is read.
+
+    Example:
+        >>> from onnx import TensorProto, helper
+        >>> x, y = (helper.make_tensor_value_info(n, TensorProto.UINT8, [1, 2]) for n in "xy")
+        >>> graph = helper.make_graph([helper.make_node("NonZero", ["x"], ["y"])], "g", [x], [y])
+        >>> model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+        >>> [(line.name, line.became) for line in explain(model).lines]
+        [('NonZero_0', 'refused')]
     """
     reader = Reader(load(model), input, sum_bits)
     lines, refused = [], []

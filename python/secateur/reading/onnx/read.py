@@ -187,6 +187,10 @@ class Reader:
     def passage(self, node: Node) -> Passage:
         """Read one node, whose inputs have been read, and return what became of it."""
         self.node = node
+        for name in filter(None, node.inputs):
+            if name not in self.values:
+                problem = f"reads {name!r}, an output that only training or ranking needs"
+                raise refusal(node, problem, "drop it from the model")
         call = Call(
             node,
             tuple(self.values[i] if i else None for i in node.inputs),
