@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from secateur.circuits.certificate import Certificate
     from secateur.circuits.price import Price
+    from secateur.pruning import Strategy
     from secateur.pruning.torch import Pruner
 
 #: Called with one of `Space.hidden`; returns an untrained float module.
@@ -153,7 +154,7 @@ class Training:
         steps = epochs * max(1, len(self.samples) // self.batch_size)
         begin = max(1, steps // 10)
         schedule = Gradual(begin, max(begin + 1, steps // 2))
-        chain = [Structured(removed, saliency="taylor"), Accumulator(bits)]
+        chain: list[Strategy] = [Structured(removed, saliency="taylor"), Accumulator(bits)]
         return Pruner(model, chain, schedule=schedule)
 
 
