@@ -20,6 +20,7 @@ from benches.accuracy.run import (
     OURS,
     RUN_OFF_SEEDS,
     SEEDS,
+    WIDTHS,
     choices,
     choose,
     mean,
@@ -50,12 +51,14 @@ def section(results: Results, figure: str, more: Sequence[str]) -> str:
 def comparison(results: Results, dataset: str) -> str:
     """Return the table of one data set: held-out accuracy and proved width, method by method."""
     rows = []
-    for bits in BITS:
+    for bits in WIDTHS.get(dataset, BITS):
         finals = _finals(results, dataset, bits)
         cells = [_cell(records, "accuracy") for records in finals.values()]
         rows.append([str(bits), *cells, _cell(finals["unpruned"], "unlimited_accuracy")])
     header = ["P", *(_title(method) for method in METHODS), "unpruned, no limit"]
-    return f"**{dataset.capitalize()}**\n\n{table(header, rows)}"
+    seeds = {r.point["seed"] for r in where(results, dataset=dataset, split="test")}
+    fewer = "" if seeds >= set(SEEDS) else f" ({len(seeds)} of {len(SEEDS)} seeds so far)"
+    return f"**{dataset.capitalize()}{fewer}**\n\n{table(header, rows)}"
 
 
 def close_races(results: Results) -> str:
@@ -140,6 +143,8 @@ def draw(results: Results, path: Path) -> None:
         for method in METHODS:
             finals = {bits: _finals(results, dataset, bits)[method] for bits in BITS}
             line = {bits: mean(records, "accuracy") for bits, records in finals.items() if records}
+            if not line:
+                continue
             style = {"linewidth": 2.5, "zorder": 3} if method == OURS else {"linewidth": 1.2}
             panel.plot(*zip(*line.items(), strict=True), "o-", label=_title(method), **style)
         panel.set(title=dataset, xlabel="accumulator bits P", xticks=BITS)

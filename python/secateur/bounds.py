@@ -78,8 +78,8 @@ def partial_sums(
 
     The bias is one of the terms, and the empty sum counts: `[min(b, 0) + Σ min(0, wᵢxᵢ),
     max(b, 0) + Σ max(0, wᵢxᵢ)]`, each term at its own extreme. This is the width that integer
-    hardware needs whose adders must not wrap on the way. Arguments, results and errors are those
-    of `linear`: Ranges `[out]`, or `[masks, out]` for a batch of masks.
+    hardware needs whose adders must not wrap on the way. Arguments, results and errors are
+    those of `linear`: Ranges `[out]`, or `[masks, out]` for a batch of masks.
 
     >>> import numpy as np
     >>> partial_sums(np.array([[1, -2, 3]], dtype=np.int8), 1, 15, bias=[100])

@@ -24,6 +24,14 @@ class FunctionCircuit:
         backend: what compiled it.
         ranges: parameter → what it may be, low and high of its shape.
         output: the proved range of the result; a tuple of them where there are several.
+
+    Example:
+        >>> from secateur import Range, concrete
+        >>> circuit = concrete.compile(lambda x: 3 * x - 1, {"x": Range(0, 5)})
+        >>> circuit.output
+        Ranges(low=array(-1), high=array(14))
+        >>> circuit.emulate(5)
+        array(14)
     """
 
     compiled: Any = field(repr=False)

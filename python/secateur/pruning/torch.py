@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from secateur.analysis import analyze
-from secateur.errors import ScheduleError, SpecificationError
+from secateur.errors import MissingDataError, ScheduleError, SpecificationError
 from secateur.network import Box, Lookup, Network, Operation, Shape
 from secateur.pruning.apply import (
     AppliedMasks,
     Miss,
-    Step,
+    Offered,
     Strategies,
     apply_steps,
     masks_of,
@@ -118,7 +119,8 @@ class Pruner:
                 target where not given.
             input_shape: shape of one sample; models from `quantize` know theirs.
             samples: float [samples, *input shape], for saliencies that look at activations.
-            targets: [samples, ...], with `samples`, for saliencies that look at gradients.
+            targets: [samples, ...], with `samples`, for saliencies that look at gradients. Without
+                them these see the gradients of training itself, of the last batches.
             loss: (output, targets) ↦ scalar, whose gradients those are.
             seed: of the strategy's random generator.
             options: those of a single name.
@@ -147,9 +149,10 @@ class Pruner:
         if samples is not None:
             activate = partial(_activations, model, self._paths, samples)
             self._structure = replace(self._structure, activate=activate)
+        self._recorded: deque[Mapping[str, NDArray[np.float32]]] | None = None
+        self._differentiate: Callable[[], Mapping[str, Floats]] | None = None
         if samples is not None and targets is not None:
-            differentiate = partial(_gradients, model, self._paths, samples, targets, loss)
-            self._structure = replace(self._structure, differentiate=differentiate)
+            self._differentiate = partial(_gradients, model, self._paths, samples, targets, loss)
         for miss in misses(self._steps, self._structure):
             if miss.fixed:
                 raise miss.error()
@@ -187,6 +190,8 @@ class Pruner:
         """
         progress = self._progress
         progress.steps += 1
+        if self._recorded is not None:
+            self._recorded.append(self._last_gradients())
         if self.schedule.due(progress.steps):
             self.select(self.schedule.fraction(progress.steps))
         elif progress.complete:
@@ -262,7 +267,7 @@ class Pruner:
         return self._model.get_submodule(self._paths[name])
 
     @property
-    def _promising(self) -> tuple[Step, ...]:
+    def _promising(self) -> tuple[Offered, ...]:
         return tuple(s for s in self._steps if method_of(s.strategy, "widths"))
 
     def _mask(self, name: str) -> WeightMask:
@@ -290,7 +295,7 @@ class Pruner:
         if others:
             self._cut(promising)
 
-    def _cut(self, steps: tuple[Step, ...]) -> None:
+    def _cut(self, steps: tuple[Offered, ...]) -> None:
         """Remove what does not fit from channels that no `Hold` brings back.
 
         Each round leaves less: the scales that a quantiser takes from what is left can grow
@@ -305,7 +310,7 @@ class Pruner:
             channels = {name: _column(w, again[name]) for name, w in wide.items()}
             self._set({n: np.where(c, again[n], now[n].mask) for n, c in channels.items()})
 
-    def _budgets(self, promising: tuple[Step, ...]) -> tuple[tuple[Hold, ...], bool]:
+    def _budgets(self, promising: tuple[Offered, ...]) -> tuple[tuple[Hold, ...], bool]:
         """Return the holds on layers whose spans have a budget, and whether others have one."""
         if self._holds is not None and all(hold.current for hold in self._holds[0]):
             return self._holds
@@ -352,7 +357,31 @@ class Pruner:
     def _problem(self, kept: Masks) -> PruningProblem:
         """What the strategy sees: the weights of the moment, and of `kept` what may stay."""
         layers = tuple(self._layer(x, kept[x.name]) for x in self._structure.layers)
-        return replace(self._structure, layers=layers)
+        differentiate = self._differentiate or self._training_gradients
+        return replace(self._structure, layers=layers, differentiate=differentiate)
+
+    def _training_gradients(self) -> Mapping[str, Floats]:
+        """Return the gradients of the last training steps: of one, where none was asked before.
+
+        Molchanov et al. (2019) average so, over batches: what training computes in any case.
+        """
+        if self._recorded is None:
+            self._recorded = deque([self._last_gradients()], maxlen=_EVERY)
+        return {
+            name: np.stack([each[name] for each in self._recorded]).astype(np.float64)
+            for name in self._paths
+        }
+
+    def _last_gradients(self) -> Mapping[str, NDArray[np.float32]]:
+        gradients = {name: masks.unmasked(self._module(name)).grad for name in self._paths}
+        missing = [name for name, gradient in gradients.items() if gradient is None]
+        if missing:
+            raise MissingDataError(
+                f"layer {missing[0]!r} has no gradient to compare its weights by; call step() "
+                "between backward() and zero_grad(), or pass samples= and targets= to the Pruner",
+                needed="gradients",
+            )
+        return {name: _numpy(g.float()) for name, g in gradients.items() if g is not None}
 
     def _layer(self, layer: PrunableLayer, mask: Mask) -> PrunableLayer:
         """Return `layer` with the weights, codes and scales of the moment."""
@@ -392,7 +421,9 @@ class FinalMasks(AppliedMasks):
     `removed` is layer name → how many codes other than 0.
     """
 
-    def __init__(self, masks: Masks, steps: tuple[Step, ...], removed: Mapping[str, int]) -> None:
+    def __init__(
+        self, masks: Masks, steps: tuple[Offered, ...], removed: Mapping[str, int]
+    ) -> None:
         super().__init__(masks, steps)
         self.removed = dict(removed)
 
@@ -484,7 +515,7 @@ def _every_code(operation: Operation, sources: Sequence[Box]) -> Ranges | None:
     return Ranges.full((shape[0], *(1,) * (len(shape) - 1)), operation.table.codomain)
 
 
-def _toward(step: Step, fraction: float, problem: PruningProblem) -> Step:
+def _toward(step: Offered, fraction: float, problem: PruningProblem) -> Offered:
     """Return `step` with its strategy `fraction` of the way to its target."""
     if fraction == 1.0:
         return step
@@ -500,7 +531,7 @@ def _toward(step: Step, fraction: float, problem: PruningProblem) -> Step:
     return replace(step, strategy=part)
 
 
-def _cannot_go_gradually(step: Step) -> ScheduleError:
+def _cannot_go_gradually(step: Offered) -> ScheduleError:
     return ScheduleError(
         f"strategy {step} has no toward(fraction, problem), so that it cannot go gradually; "
         "use OneShot or Reselect, which select at the full target",

@@ -219,6 +219,15 @@ def search(
             it took.
         ArgumentError: an accuracy outside (0, 1], or fewer than one trial or finalist.
         MissingExtraError: optuna or torch is not installed.
+
+    Example:
+        >>> from torch import nn
+        >>> from secateur.searching import Space
+        >>> def build(neurons):
+        ...     return nn.Sequential(nn.Linear(64, neurons), nn.ReLU(), nn.Linear(neurons, 10))
+        >>> space = Space(hidden=(16, 32), accumulator_bits=(4, 5, 6))
+        >>> found = search(build, (x, y), accuracy=0.95, space=space)  # doctest: +SKIP
+        >>> found.accuracy, found.price.complexity  # doctest: +SKIP
     """
     for name, value, fine in (
         ("accuracy", accuracy, 0 < accuracy <= 1),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -321,60 +322,85 @@ def _rearranged(call: Call, x: Signal, parts: Shape, order: Shape, shape: Shape)
 
 @operator("Resize", "Upsample")
 def resize(call: Call) -> Signal:
-    """Whole factors, by the nearest pixel."""
+    """The nearest pixel, whatever the factor."""
     x = call.signal(0)
     shape = call.assembly.shape(x)
     mode = call.attribute("mode", "nearest")
     if mode != "nearest":
         raise call.refuse(f"resizes by mode {mode!r}", "nearest is read")
-    at = 1 if call.node.operator == "Upsample" else (1 if call.opset < 11 else 2)
+    if call.attribute("antialias", 0) or call.attribute(_ASPECT, "stretch") != "stretch":
+        raise call.refuse(f"has antialias or {_ASPECT}", "leave it out, and give sizes")
+    full = (call.batch, *shape)
+    axes = [a % len(full) for a in call.attribute("axes", range(len(full)))]
+    at = 1 if call.node.operator == "Upsample" or call.opset < 11 else 2
+    factors: dict[int, Fraction]
     if call.given(at) and call.floats(at).size:
-        factors = [float(f) for f in call.floats(at)]
+        given = [Fraction(float(f)) for f in call.floats(at)]
+        factors = dict(zip(axes, given, strict=True))
     elif call.given(3):
-        sizes = call.integers(3)
-        factors = [s / n for s, n in zip(sizes, (call.batch, *shape), strict=True)]
+        sizes = zip(axes, call.integers(3), strict=True)
+        factors = {a: Fraction(size, full[a]) for a, size in sizes}
     else:
-        factors = [float(f) for f in call.attribute("scales", ())]
-    whole = [round(f) for f in factors]
-    if len(factors) != len(shape) + 1 or whole != factors or whole[0] != 1 or min(whole) < 1:
-        raise call.refuse(f"resizes by {factors}", "whole factors of the axes after the batch")
-    call.check_size([n * f for n, f in zip(shape, whole[1:], strict=True)])
-    _check_nearest(call, max(whole))
-    for axis, factor in enumerate(whole[1:]):
-        if factor > 1:
-            index = np.repeat(np.arange(shape[axis]), factor)
-            x = call.assembly.pick(f"{call.name}.{axis}", x, axis, index)
+        given = [Fraction(float(f)) for f in call.attribute("scales", ())]
+        factors = dict(zip(axes, given, strict=True))
+    if factors.get(0, 1) != 1 or min(factors.values()) <= 0:
+        shown = [float(f) for f in factors.values()]
+        raise call.refuse(f"resizes by {shown}", "factors above 0 of the axes after the batch")
+    extents = [math.floor(n * factors.get(a, 1)) for a, n in enumerate(full)]
+    if min(extents) < 1:
+        raise call.refuse(f"resizes {full} to {extents}", "keep at least one pixel")
+    call.check_size(extents[1:])
+    for axis, factor in factors.items():
+        if factor != 1:
+            index = _nearest(call, full[axis], extents[axis], factor)
+            x = call.assembly.pick(f"{call.name}.{axis - 1}", x, axis - 1, index)
     return x
 
 
-def _check_nearest(call: Call, factor: int) -> None:
-    """Raise unless the nearest pixel is the one that repeating every pixel gives."""
+_ASPECT = "keep_aspect_ratio_policy"
+
+_HALF = Fraction(1, 2)
+
+#: Position of pixel i of m, made of n by a factor f, among these n.
+_COORDINATES: Mapping[str, Callable[[int, int, int, Fraction], Fraction]] = {
+    "asymmetric": lambda i, n, m, f: i / f,
+    "half_pixel": lambda i, n, m, f: (i + _HALF) / f - _HALF,
+    "pytorch_half_pixel": lambda i, n, m, f: (i + _HALF) / f - _HALF if m > 1 else Fraction(0),
+    "half_pixel_symmetric": lambda i, n, m, f: (
+        Fraction(n, 2) * (1 - Fraction(m) / (n * f)) + (i + _HALF) / f - _HALF
+    ),
+    "align_corners": lambda i, n, m, f: Fraction(i * (n - 1), m - 1) if m > 1 else Fraction(0),
+}
+_NEAREST: Mapping[str, Callable[[Fraction], int]] = {
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round_prefer_floor": lambda v: math.ceil(v - _HALF),
+    "round_prefer_ceil": lambda v: math.floor(v + _HALF),
+}
+
+
+def _nearest(call: Call, before: int, after: int, factor: Fraction) -> NDArray[np.int64]:
+    """Return which of `before` pixels each of `after` ones repeats, by exact fractions."""
     coordinates = call.attribute("coordinate_transformation_mode", "half_pixel")
-    nearest = call.attribute("nearest_mode", "round_prefer_floor")
+    rounding = call.attribute("nearest_mode", "round_prefer_floor")
     if call.node.operator == "Upsample" or call.opset < 11:
-        return
-    at = np.arange(factor)
-    source: Any = {
-        "asymmetric": at / factor,
-        "half_pixel": (at + 0.5) / factor - 0.5,
-        "pytorch_half_pixel": (at + 0.5) / factor - 0.5,
-    }.get(coordinates)
-    rounds: Any = {
-        "floor": np.floor,
-        "ceil": np.ceil,
-        "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-    }.get(nearest)
-    if source is None or rounds is None or rounds(source).any():
+        coordinates, rounding = "asymmetric", "floor"
+    if coordinates not in _COORDINATES or rounding not in _NEAREST:
         raise call.refuse(
-            f"resizes by {coordinates} and {nearest}", "asymmetric and floor repeat every pixel"
+            f"resizes by {coordinates!r} and {rounding!r}",
+            f"{', '.join(_COORDINATES)} and {', '.join(_NEAREST)} are read",
         )
+    position, nearest = _COORDINATES[coordinates], _NEAREST[rounding]
+    found = [nearest(position(i, before, after, factor)) for i in range(after)]
+    return np.clip(found, 0, before - 1)
 
 
 @operator("Expand", "Tile")
-def expand(call: Call) -> Constant:
-    """Constants, repeated."""
-    value, wanted = call.constant(0), call.integers(1)
+def expand(call: Call) -> Signal | Constant:
+    """The same, repeated."""
+    value, wanted = call.value(0), call.integers(1)
+    if isinstance(value, Signal):
+        return _repeated(call, call.signal(0), wanted)
     if call.node.operator == "Tile":
         call.check_folded([n * w for n, w in zip(value.values.shape, wanted, strict=True)])
         return value.moved(lambda v: np.tile(v, wanted))
@@ -382,3 +408,20 @@ def expand(call: Call) -> Constant:
     shape = np.broadcast_shapes(value.values.shape, tuple(wanted))
     call.check_folded(shape)
     return value.moved(lambda v: np.broadcast_to(v, shape))
+
+
+def _repeated(call: Call, x: Signal, wanted: list[int]) -> Signal:
+    """Return samples repeated along their axes, as Expand or Tile says."""
+    shape = (call.batch, *call.assembly.shape(x))
+    if call.node.operator == "Tile":
+        wanted = [n * times for n, times in zip(shape, wanted, strict=True)]
+    elif len(wanted) <= len(shape):
+        wanted = list(np.broadcast_shapes(shape, tuple(wanted)))
+    if len(wanted) != len(shape) or wanted[0] != shape[0] or min(wanted) < 1:
+        raise call.refuse(f"repeats {shape} to {wanted}", "the batch axis has to stay as it is")
+    call.check_size(wanted[1:])
+    for axis, (extent, want) in enumerate(zip(shape, wanted, strict=True)):
+        if want != extent:
+            index = np.arange(want) % extent
+            x = call.assembly.pick(f"{call.name}.{axis - 1}", x, axis - 1, index)
+    return x

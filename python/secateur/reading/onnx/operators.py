@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from secateur.errors import NotFiniteError, SecateurError, UnsupportedOperatorError
-from secateur.network import Floats, Integers, Quantize, Shape
+from secateur.network import Floats, Integers, Quantize, Ranking, Shape
+from secateur.network.ends import Chances
 from secateur.reading.onnx.model import LARGEST_FOLDED, LARGEST_TENSOR, Node, Tensor
 from secateur.reading.signals import Assembly, Signal
 
@@ -70,10 +71,20 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Tail:
-    """Scores on their way out, and what the clear side makes of them."""
+    """Scores on their way out, and what the clear side makes of them.
+
+    Args:
+        scores: what is decrypted.
+        operator: what made it a tail.
+        tail: what makes probabilities of the scores.
+        ranking: which channels are named, where any are.
+        classes: whether they are named by their numbers; by their floats elsewhere.
+    """
 
     scores: Signal
     operator: str
+    tail: Chances | None = None
+    ranking: Ranking | None = None
     classes: bool = False
 
 
