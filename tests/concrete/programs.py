@@ -89,6 +89,8 @@ class _Stub:
 
     @staticmethod
     def round_bit_pattern(x, bits):
+        if x.dtype == np.bool_:
+            raise TypeError("of truth values nothing is rounded")
         return x
 
     truncate_bit_pattern = round_bit_pattern

@@ -327,6 +327,25 @@ def test_what_64_bits_do_not_hold_names_the_line(backend):
 
 
 @on_each_backend
+def test_tables_do_not_wrap(backend):
+    """NumPy says that 2**64 is 0."""
+    for function in (
+        lambda x: x**64,
+        lambda x: (x**64 / 2.0).astype(np.int64),
+        lambda x: ((x * (1 << 62)) / 2.0 + x).astype(np.int64) // (1 << 60),
+    ):
+        with pytest.raises(AccumulatorOverflowError, match=HERE):
+            concrete.compile(function, {"x": (0, 2)})
+    assert int(concrete.compile(lambda x: x**64, {"x": (-1, 1)}).emulate(-1)) == 1
+
+
+@on_each_backend
+def test_truth_values_of_which_one_alone_may_be_true(backend):
+    circuit = concrete.compile(lambda x: (x > 3) + (x > 9), {"x": range(8)})
+    assert [int(circuit.emulate(x)) for x in (3, 4)] == [0, 1]
+
+
+@on_each_backend
 def test_several_results(backend):
     def function(x):
         return x + 1, x * 2
@@ -466,6 +485,13 @@ def test_choices_by_comparison_are_minima_and_maxima(backend, function, high):
     assert circuit.output.hull().high == high
     for x, y in np.ndindex(4, 5):
         assert int(circuit.emulate(x, y + 2)) == int(function(x, y + 2))
+
+
+@pytest.mark.parametrize("backend", MODERN)
+def test_failures_of_the_backend_name_the_operation(backend):
+    rounded = backend.namespace.round_bit_pattern
+    with pytest.raises(BackendError, match=f"AssertionError at operation 'round_.* at .*{HERE}"):
+        concrete.compile(lambda x: rounded(x, 2), {"x": (0, 0)})
 
 
 @pytest.mark.parametrize("backend", MODERN)

@@ -39,7 +39,9 @@ def test_no_program_is_wrong(backend, seed):
     except SecateurError as error:  # anything else is a failure
         refusal = error
     if circuit is None:
-        assert not right_by_itself(backend, function, case), f"{text}\n{refusal}"
+        # Sums of truth values may be right by chance: where no two are true at once.
+        if "truth values alone" not in str(refusal):
+            assert not right_by_itself(backend, function, case), f"{text}\n{refusal}"
         pytest.skip(f"refused: {refusal}")
     for sample in case.samples(24):
         right = np.asarray(function(*(np.array(v) for v in sample))).astype(np.int64)

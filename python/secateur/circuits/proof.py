@@ -76,7 +76,8 @@ def prove(
         Node → low and high, int64 of the node's shape.
 
     Raises:
-        UnprovableError: an operation whose range is not known to be sound; names its line.
+        UnprovableError: an operation whose range is not known to be sound, or of which NumPy
+            makes something else than the circuit does; names its line.
         AccumulatorOverflowError: a value that 64 bits do not hold.
     """
     proved: dict[Any, Ranges] = {}
@@ -88,7 +89,9 @@ def prove(
         else:
             traced = Traced(node, graph.ordered_preds_of, proved, truths)
             _check_integers(traced)
-            ranges = tighten(traced, range_of(traced))
+            box = range_of(traced)
+            _check_counting(traced, box)
+            ranges = tighten(traced, box)
         proved[node] = _join(ranges) if node in joined else ranges
     return proved
 
@@ -101,7 +104,7 @@ def truth_values(graph: Any, sample: Mapping[str, Any]) -> set[Any]:
         sample: parameter name → some value in range.
 
     Raises:
-        UnprovableError: NumPy makes something else of truth values than the circuit does.
+        UnprovableError: an operation that NumPy does not have for truth values.
     """
     truths: set[Any] = set()
     values: dict[Any, Any] = {}
@@ -111,11 +114,6 @@ def truth_values(graph: Any, sample: Mapping[str, Any]) -> set[Any]:
             continue
         traced = Traced(node, graph.ordered_preds_of, {}, truths)
         preds = traced.preds
-        if preds and truths.issuperset(preds) and step_is(node, _COUNTING):
-            raise traced.refuse(
-                "combines truth values alone, of which NumPy makes a truth value and the circuit "
-                "a number; multiply one of them by 1 to count"
-            )
         try:
             with np.errstate(all="ignore"):
                 value = node(*map(traced.typed, (np.array(values[p]) for p in preds), preds))
@@ -129,9 +127,14 @@ def truth_values(graph: Any, sample: Mapping[str, Any]) -> set[Any]:
     return truths
 
 
-def step_is(node: Any, names: Collection[str]) -> bool:
-    """Say whether a node is one of the operations called `names`."""
-    return node.operation.value == "generic" and node.properties["name"] in names
+def _check_counting(traced: Traced, ranges: Ranges) -> None:
+    if traced.name not in _COUNTING or ranges.high.max() <= 1:
+        return
+    if all(pred in traced.truths for pred in traced.preds):
+        raise traced.refuse(
+            "combines truth values alone, of which NumPy makes a truth value and the circuit "
+            "a number; multiply one of them by 1 to count"
+        )
 
 
 def _constant(node: Any) -> Ranges:

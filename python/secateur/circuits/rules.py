@@ -526,12 +526,53 @@ def values_of(traced: Traced) -> Iterator[tuple[NDArray[np.bool_], Integers]]:
             operands[i] = np.full(source.shape, value)
         try:
             result = traced(*operands)
+            _check_wraps(traced, operands)
         except (ValueError, IndexError, ArithmeticError, RuntimeError, TypeError) as error:
-            if isinstance(error, UnprovableError):
+            if isinstance(error, UnprovableError | AccumulatorOverflowError):
                 raise
             asked = values[0] if len(values) == 1 else values
             raise traced.refuse(f"has no value for input {asked} ({_root(error)})") from error
         yield here, np.broadcast_to(result, shape)
+
+
+#: Operations of integers that NumPy lets wrap, as they are among real numbers.
+_WRAPPING: Mapping[str, Callable[..., Any]] = {
+    "add": np.add,
+    "left_shift": np.ldexp,
+    "multiply": np.multiply,
+    "power": np.float_power,
+    "square": np.square,
+    "subtract": np.subtract,
+}
+
+
+def _check_wraps(traced: Traced, operands: list[Any]) -> None:
+    """Raise where a lookup computes an integer that 64 bits do not hold: NumPy lets it wrap."""
+    if traced.name in _WRAPPING:
+        _check_wrap(traced, traced.name, operands)
+    if (inner := traced.options.get("subgraph")) is None:
+        return
+    if not any(_operation(node) in _WRAPPING for node in inner.graph):
+        return
+    (key,) = (o for o, pred in zip(operands, traced.preds, strict=True) if not is_constant(pred))
+    with np.errstate(all="ignore"):
+        values = inner.evaluate(key)
+    for node in inner.graph:
+        if (name := _operation(node)) in _WRAPPING:
+            _check_wrap(traced, str(name), [values[p] for p in inner.ordered_preds_of(node)])
+
+
+def _check_wrap(traced: Traced, name: str, operands: list[Any]) -> None:
+    arrays = [np.asarray(operand) for operand in operands]
+    if any(array.dtype.kind not in "iu" for array in arrays):
+        return
+    exponent = arrays[1:] if name == "left_shift" else [a.astype(np.float64) for a in arrays[1:]]
+    with np.errstate(all="ignore"):
+        size = np.abs(_WRAPPING[name](arrays[0].astype(np.float64), *exponent)).max()
+    if size >= 2.0**63:
+        raise AccumulatorOverflowError(
+            f"{name} gives about {size:.3g} on the way", low=0, high=int(min(size, 1e300))
+        )
 
 
 def _root(error: BaseException) -> BaseException:
