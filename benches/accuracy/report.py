@@ -56,9 +56,19 @@ def comparison(results: Results, dataset: str) -> str:
         cells = [_cell(records, "accuracy") for records in finals.values()]
         rows.append([str(bits), *cells, _cell(finals["unpruned"], "unlimited_accuracy")])
     header = ["P", *(_title(method) for method in METHODS), "unpruned, no limit"]
-    seeds = {r.point["seed"] for r in where(results, dataset=dataset, split="test")}
-    fewer = "" if seeds >= set(SEEDS) else f" ({len(seeds)} of {len(SEEDS)} seeds so far)"
-    return f"**{dataset.capitalize()}{fewer}**\n\n{table(header, rows)}"
+    return f"**{dataset.capitalize()}**{_so_far(results, dataset)}\n\n{table(header, rows)}"
+
+
+def _so_far(results: Results, dataset: str) -> str:
+    """What of a data set's seeds and validation splits has not run yet, where it matters."""
+    run = [
+        {r.point["seed"] for r in where(results, dataset=dataset, split=split)} & set(SEEDS)
+        for split in ("test", "validation")
+    ]
+    if all(seeds == set(SEEDS) for seeds in run):
+        return ""
+    tested, chosen = map(len, run)
+    return f" (so far {tested} of {len(SEEDS)} seeds, chosen by {chosen} of as many splits)"
 
 
 def close_races(results: Results) -> str:

@@ -71,8 +71,10 @@ class Pruner:
     Once the target is reached, the codes of every step keep to the widths that the strategy
     promises. Weights that a step takes beyond are held back at the edge of the code that fits
     (`bounds.hold_back`), and every 20 steps without a selection one is made within the last
-    masks, at scales fitted anew. So what training ends with is what `finish` proves, at the same
-    accuracy.
+    masks, at scales fitted anew. Of a chain, that is within what its first strategies have left that
+    promise no width: the neurons that `Structured` has removed stay removed, while `Accumulator`
+    goes on choosing among the weights of the others. So what training ends with is what `finish`
+    proves, at the same accuracy.
 
     >>> import torch
     >>> from torch import nn
@@ -210,7 +212,12 @@ class Pruner:
         progress = self._progress
         problem = self._problem(self._allowed)
         steps = tuple(_toward(step, fraction, problem) for step in self._steps)
-        self._set(masks_of(apply_steps(problem, steps, self._rescaled)), selected=True)
+        leading = next((k for k, s in enumerate(steps) if method_of(s.strategy, "widths")), 0)
+        # What these remove stays removed; what the others do may come back within it.
+        left = apply_steps(problem, steps[:leading], self._rescaled)
+        final = apply_steps(left, steps[leading:], self._rescaled)
+        self._set(masks_of(left if leading else final), selected=True)
+        self._set(masks_of(final))
         progress.complete, progress.selected_at = fraction == 1.0, progress.steps
         promising = self._promising
         if progress.complete and self._budgets(promising)[1]:
