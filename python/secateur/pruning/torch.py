@@ -72,9 +72,9 @@ class Pruner:
     promises. Weights that a step takes beyond are held back at the edge of the code that fits
     (`bounds.hold_back`), and every 20 steps without a selection one is made within the last
     masks, at scales fitted anew. Of a chain, that is within what its first strategies have left
-    that promise no width: the neurons that `Structured` has removed stay removed, while `Accumulator`
-    goes on choosing among the weights of the others. So what training ends with is what `finish`
-    proves, at the same accuracy.
+    that promise no width: the neurons that `Structured` has removed stay removed, while
+    `Accumulator` goes on choosing among the weights of the others. So what training ends with is
+    what `finish` proves, at the same accuracy.
 
     >>> import torch
     >>> from torch import nn
