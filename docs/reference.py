@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import griffe
 
-import secateur
+import secateur.pruning
 
 #: Public modules whose own names are all of the reference to them.
 _WHOLE = ("bounds", "network", "sweeps", "deployment", "concrete", "training", "testing", "errors")
@@ -36,10 +37,22 @@ def reference(homes: Mapping[str, str]) -> Iterator[str]:
 
 
 class Examples(griffe.Extension):
-    """Fences the examples of docstrings that stand without a heading of their own."""
+    """Shows the examples of docstrings as code, and the options of strategies with their words."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of one object."""
         if obj.docstring is not None:
+            obj.docstring.value += options(obj.path)
+            # Google's style, as griffe reads it, has the plural alone.
+            headed = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
             example = re.compile(r"^>>> .*?(?=\n\n(?!>>>)|\Z)", re.DOTALL | re.MULTILINE)
-            obj.docstring.value = example.sub(r"```pycon\n\g<0>\n```", obj.docstring.value)
+            obj.docstring.value = example.sub(r"```pycon\n\g<0>\n```", headed)
+
+
+def options(path: str) -> str:
+    """Return the section of parameters of a strategy or saliency, whose fields document them."""
+    module, _, name = path.rpartition(".")
+    loaded = getattr(sys.modules.get(module), name, None)
+    fields = getattr(loaded, "__dataclass_fields__", {}) if isinstance(loaded, type) else {}
+    told = [f"    {n}: {f.metadata['doc']}." for n, f in fields.items() if "doc" in f.metadata]
+    return "\n".join(["", "", "Args:", *told]) if told else ""

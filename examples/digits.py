@@ -21,6 +21,7 @@ from secateur.show.progress import waiting
 from secateur.training import accuracy, fit
 
 warnings.filterwarnings("ignore", module="torch|brevitas")  # theirs, and nothing to do here
+warnings.filterwarnings("ignore", message="the input: ")  # pixels in the corners are never inked
 
 BITS = 6
 WEIGHT_BITS = 2
@@ -39,16 +40,16 @@ def network_of(model, name):
 
 
 def sparsities(network):
-    """Print what is left of every layer, and its proved range."""
+    """Print what is left of every layer, and the proved range of its widest channel."""
     report = secateur.analyze(network)
-    print(f"\n{'layer':<8}{'weights':>9}{'sparsity':>10}{'range':>14}{'bits':>6}")
+    print(f"\n{'layer':<8}{'weights':>9}{'sparsity':>10}{'widest range':>14}{'bits':>6}")
     for layer in network.layers:
         node = report[layer.name]
-        low, high = node.channels.low.min(), node.channels.high.max()
+        widest = node.channels[node.widest]
         removed = np.mean(layer.codes == 0)
         print(
             f"{layer.name:<8}{layer.codes.size:>9}{removed:>10.0%}"
-            f"{f'[{low}, {high}]':>14}{node.bits():>6}"
+            f"{f'[{widest.low}, {widest.high}]':>14}{node.bits():>6}"
         )
 
 
@@ -68,10 +69,10 @@ def draw(path, **networks):
     axes = figure.add_subplot()
     for name, network in networks.items():
         channels = [node.channels for node in secateur.analyze(network).accumulators]
-        spans = np.concatenate([c.high - c.low for c in channels])
+        spans = np.concatenate([c.span for c in channels])
         axes.plot(spans, "o", markersize=3, label=name)
     axes.axhline(2**BITS - 1, color="black", linewidth=1, label=f"limit of {BITS} bits")
-    axes.set(xlabel="channel, layer after layer", ylabel="high - low", ylim=(0, None))
+    axes.set(xlabel="channel, layer after layer", ylabel="span: high - low", ylim=(0, None))
     axes.legend()
     figure.savefig(path)
     print(f"\nranges of every channel drawn in {path}")
@@ -81,7 +82,7 @@ def witnesses(network, layer, count):
     """Return inputs that attain both ends of the widest ranges of `layer`."""
     report = secateur.analyze(network)
     channels = report[layer].channels
-    widest = np.argsort(channels.low - channels.high, kind="stable")[:count]
+    widest = np.argsort(channels.span, kind="stable")[::-1][:count]
     return np.array([report.witness(layer, int(c), end) for c in widest for end in ("low", "high")])
 
 

@@ -26,10 +26,11 @@ from secateur.network import (
 from secateur.network.activations import ACTIVATIONS
 from secateur.network.kinds import OPERATIONS
 from secateur.network.storage import save
-from secateur.network.tables import ROUNDINGS, Bend, Count
+from secateur.network.tables import COMBINATIONS, ROUNDINGS, Bend, Combine, Count
 from secateur.network.taking import Place, Take
 
 SOURCE = Path(checker.__file__)
+ONE = np.ones(1)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,7 @@ def test_it_knows_every_kind_of_operation_and_of_step():
     assert {o.kind for o in OPERATIONS} == set(checker._OPERATIONS)
     assert set(ACTIVATIONS) == set(checker._ACTIVATIONS)
     assert set(ROUNDINGS) == set(checker._ROUNDINGS)
+    assert set(COMBINATIONS) == set(checker._BOTH)
 
 
 @pytest.mark.parametrize("low", [-3, 0])
@@ -81,6 +83,15 @@ def test_it_knows_every_kind_of_operation_and_of_step():
         (Bend(np.array([0.5])), Affine(np.array([1.0, -2.0, 0.5]), np.array([0.25]))),
         (Count(np.array([[-1.0, 0.5], [0.0, 2.0], [1.5, 1.5]])),),
         (Activation("square"), Quantize(0.5, 0, 9), Activation("tanh")),
+        (Combine("multiply", (), (Activation("sigmoid"),)),),
+        (
+            Combine(
+                "maximum",
+                (Combine("divide", (Activation("erf"),), (Affine(ONE, ONE * 9.5),)),),
+                (Bend(np.array([0.25, 2.0, -0.5])), Combine("add", (), (Activation("exp"),))),
+            ),
+            Combine("minimum", (Quantize(0.5, -4, 9),), (Activation("abs"),)),
+        ),
     ],
     ids=str,
 )

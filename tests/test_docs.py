@@ -86,3 +86,4 @@ def test_the_site_builds_without_a_warning_and_has_every_public_name(request, tm
     reference = (tmp_path / "reference" / "index.html").read_text()
     for name, home in secateur._HOME.items():
         assert f'id="secateur.{home}.{name}"' in reference
+    assert "<blockquote>" not in reference, "an example that is not shown as code"

@@ -6,6 +6,8 @@ The small ones run always, those that bring gigabytes with SECATEUR_EXTRAS=all.
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -214,6 +216,13 @@ def wheel(tmp_path_factory, request):
     return path
 
 
+def test_every_extra_has_a_program(request):
+    text = (request.config.rootpath / "pyproject.toml").read_text()
+    table = re.search(r"\[project.optional-dependencies\]\n(.*?)\n\[", text, re.DOTALL).group(1)
+    extras = re.findall(r"^(\w+) = \[", table, re.MULTILINE)
+    assert {*extras} == {*PROGRAMS, "all"} - {""}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("extra", PROGRAMS, ids=lambda extra: extra or "bare")
 def test_it_does_alone_what_it_is_for(wheel, extra, tmp_path):
@@ -228,6 +237,7 @@ def test_it_does_alone_what_it_is_for(wheel, extra, tmp_path):
         [python, "program.py"], cwd=tmp_path, env=clean, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    shutil.rmtree(tmp_path / "env")  # gigabytes, which pytest would keep
 
 
 def environment(path: Path, *requirements: str) -> Path:

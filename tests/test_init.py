@@ -32,6 +32,14 @@ def test_every_public_name_is_there(name):
     assert name in dir(secateur)
 
 
+def test_readers_are_where_a_user_looks():
+    assert dir(secateur.reading) == ["explain", "read_onnx"]
+    assert secateur.reading.read_onnx is secateur.read_onnx
+    assert callable(secateur.reading.explain)
+    with pytest.raises(AttributeError, match="no attribute 'read_tflite'"):
+        _ = secateur.reading.read_tflite
+
+
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'pruna'"):
         _ = secateur.pruna

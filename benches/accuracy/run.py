@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -17,6 +17,8 @@ from benches.accuracy.methods import METHODS, Training
 from secateur.sweeps import Record, Results, sweep
 
 BITS = (4, 5, 6, 7, 8)
+#: Those that a data set is measured at, where they are not all of these.
+WIDTHS = {"mnist_5k": (5, 6, 8)}
 SEEDS = (0, 1, 2)
 #: Further ones for methods whose means over `SEEDS` are closer to ours than `CLOSE`.
 MORE_SEEDS = (3, 4, 5, 6, 7, 8, 9)
@@ -38,6 +40,8 @@ def choices(dataset: str, bits: int) -> tuple[Choice, ...]:
         formats = [(2, 2, bits - less) for less in (1, 2, 4) if bits - less > 1]
     elif bits <= 6:
         formats = [(2, 2, 2), (2, 1, 1)]
+    elif dataset == "mnist_5k":
+        formats = [(2, 2, 2), (3, 2, 2), (3, 3, 3)]
     else:
         formats = [(2, 2, 2), (3, 2, 2), (2, bits - 4, bits - 4), (3, 3, 3), (4, 3, 3)]
     trainings: tuple[Training, ...] = ("tables", "norms") if dataset == "digits" else ("tables",)
@@ -47,16 +51,18 @@ def choices(dataset: str, bits: int) -> tuple[Choice, ...]:
     return tuple((*format_, training) for training, format_ in product(trainings, formats))
 
 
-def candidates(dataset: str) -> Iterator[dict[str, Any]]:
+def candidates(dataset: str, seeds: Sequence[int] = SEEDS) -> Iterator[dict[str, Any]]:
     """Yield the points that choices are made by, each seed with a validation split of its own."""
-    for seed, bits in product(SEEDS, BITS):
+    for seed, bits in product(seeds, WIDTHS.get(dataset, BITS)):
         for choice, method in product(choices(dataset, bits), METHODS):
             yield _point(dataset, "validation", method, bits, choice, seed)
 
 
-def finals(dataset: str, chosen: Mapping[tuple[str, int], Choice]) -> Iterator[dict[str, Any]]:
+def finals(
+    dataset: str, chosen: Mapping[tuple[str, int], Choice], seeds: Sequence[int] = SEEDS
+) -> Iterator[dict[str, Any]]:
     """Yield the points that are reported."""
-    for seed in SEEDS:
+    for seed in seeds:
         for (method, bits), choice in chosen.items():
             yield _point(dataset, "test", method, bits, choice, seed)
 
@@ -132,14 +138,26 @@ def rematches(results: Iterable[Record], dataset: str) -> Iterator[dict[str, Any
             yield records[0].point | {"seed": seed}
 
 
-def run(journal: Path = JOURNAL) -> Results:
-    """Return all results, evaluating only what the journal does not hold yet."""
-    swept = partial(sweep, evaluate=measure, executor=os.cpu_count(), journal=journal)
-    for dataset in DATASETS:
-        swept(candidates(dataset))
-        swept(run_offs(Results.read(journal), dataset))
-        swept(finals(dataset, choose(Results.read(journal), dataset)))
-        swept(rematches(Results.read(journal), dataset))
+def run(
+    journal: Path = JOURNAL,
+    datasets: Sequence[str] = DATASETS,
+    seeds: Sequence[int] = SEEDS,
+    splits: Sequence[int] = SEEDS,
+    executor: int | None = os.cpu_count(),
+) -> Results:
+    """Return all results, evaluating only what the journal does not hold yet.
+
+    With fewer than all `splits`, choices are made by these alone, and those that are close are
+    not told apart by further ones; running again with all goes on from there.
+    """
+    swept = partial(sweep, evaluate=measure, executor=executor, journal=journal)
+    for dataset in datasets:
+        swept(candidates(dataset, splits))
+        if len(splits) == len(SEEDS):
+            swept(run_offs(Results.read(journal), dataset))
+        swept(finals(dataset, choose(Results.read(journal), dataset), seeds))
+        if len(splits) == len(seeds) == len(SEEDS):
+            swept(rematches(Results.read(journal), dataset))
     return Results.read(journal)
 
 

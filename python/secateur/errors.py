@@ -41,7 +41,15 @@ class SecateurError(Exception):
 
 
 def told(error: BaseException) -> str:
-    """Return type and message of an exception of other people's code, whose message may fail."""
+    """Return type and message of an exception of other people's code, whose message may fail.
+
+    Args:
+        error: any exception.
+
+    Example:
+        >>> told(ValueError("no such thing"))
+        'ValueError: no such thing'
+    """
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:
@@ -277,6 +285,12 @@ class SelectionLimitError(SecateurError, RuntimeError):
     """An exact selection with more partial solutions than memory permits."""
 
     facts = ("channel", "limit", "layer")
+
+
+class OutOfMemoryError(SecateurError, MemoryError):
+    """A result that memory does not hold."""
+
+    facts = ("bytes",)
 
 
 class OrderError(SecateurError, ValueError):

@@ -29,7 +29,20 @@ from secateur.ranges import Ranges
 
 @dataclass(frozen=True)
 class Check:
-    """One check of one strategy; calling it raises `ConformanceError` where it fails."""
+    """One check of one strategy; calling it raises `ConformanceError` where it fails.
+
+    Args:
+        name: what is checked.
+        strategy: of what.
+        run: the check itself.
+
+    Example:
+        >>> from secateur.pruning import Accumulator
+        >>> check = checks(Accumulator(bits=6))[0]
+        >>> check()  # nothing is wrong
+        >>> print(check)
+        accumulator-masks_fit_and_keep_the_promise
+    """
 
     name: str
     strategy: Strategy
@@ -81,13 +94,38 @@ def checks(strategy: Strategy, /) -> tuple[Check, ...]:
 
     Raises:
         SpecificationError: it is no strategy; says what it lacks.
+
+    Example:
+        >>> from secateur.pruning import Accumulator
+        >>> for check in checks(Accumulator(bits=6)):
+        ...     print(check.name)
+        masks_fit_and_keep_the_promise
+        same_masks_under_the_same_seed
+        nothing_given_is_changed
+        part_of_the_way_leads_to_the_whole
+        fitted_scales_are_scales
+        options_are_documented
+        options_are_checked
     """
     (step,) = steps_of([strategy], {})
     return tuple(Check(run.__name__.strip("_"), step.strategy, run) for run in _CHECKS)
 
 
 def parametrize_checks(strategy: Strategy, /) -> Any:
-    """Return a pytest mark that runs a test function once for every check, as `check`."""
+    """Return a pytest mark that runs a test function once for every check, as `check`.
+
+    Args:
+        strategy: what is checked.
+
+    Raises:
+        SpecificationError: it is no strategy; says what it lacks.
+
+    Example:
+        >>> from secateur.pruning import Accumulator
+        >>> @parametrize_checks(Accumulator(bits=6))
+        ... def test_strategy(check):
+        ...     check()
+    """
     import pytest
 
     return pytest.mark.parametrize("check", checks(strategy), ids=str)
@@ -97,7 +135,12 @@ def parametrize_checks(strategy: Strategy, /) -> Any:
 
 
 def problems() -> Mapping[str, PruningProblem]:
-    """Return name → problem for all that the checks run on; the same at every call."""
+    """Return name → problem for all that the checks run on; the same at every call.
+
+    Example:
+        >>> sorted(problems())[:3]
+        ['a sum pool', 'all removed', 'chosen scales']
+    """
     return {name: build(np.random.default_rng(7)) for name, build in _PROBLEMS.items()}
 
 

@@ -32,6 +32,10 @@ class History:
         losses: mean training loss of each epoch.
         validation_losses: loss on the validation samples after each epoch; empty without any.
         best_epoch: index of the epoch whose state the model has been left in.
+
+    Example:
+        >>> History((0.9, 0.4), (0.8, 0.5), best_epoch=1).losses
+        (0.9, 0.4)
     """
 
     losses: tuple[float, ...]
@@ -230,7 +234,21 @@ def _flat(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
 
 
 def accuracy(model: nn.Module, samples: Any, targets: Any) -> float:
-    """Return the fraction of `samples` whose greatest output is their target, evaluated."""
+    """Return the fraction of `samples` whose greatest output is their target, evaluated.
+
+    Args:
+        model: in whatever mode, in which it is left.
+        samples: float [samples, *sample shape].
+        targets: the classes, integers [samples].
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Linear(2, 2, bias=False)
+        >>> model.weight.data = torch.eye(2)
+        >>> accuracy(model, torch.tensor([[1.0, 0.0], [2.0, 3.0], [0.0, 1.0]]), [0, 1, 0])
+        0.6666666666666666
+    """
     x, y = _tensors(model, samples, targets)
     return float((_outputs(model, x).argmax(1) == y).double().mean())
 

@@ -6,8 +6,9 @@ from hypothesis import given
 
 from networks import EXAMPLES, Builder, example, inputs, networks
 from secateur.analysis import analyze
-from secateur.errors import AccumulatorOverflowError, NetworkError
+from secateur.errors import AccumulatorOverflowError, ArgumentError, NetworkError
 from secateur.network import Linear, Network
+from secateur.ranges import Range
 
 
 def channel_extremes(values):
@@ -106,6 +107,26 @@ def test_report_finds_nodes_by_name_and_says_what_it_has():
     assert report.accumulator_bits == max(report["linear0"].bits(), report["linear2"].bits())
     with pytest.raises(NetworkError, match=r"'fc9'.*linear0"):
         report["fc9"]
+
+
+@pytest.mark.parametrize("wrong", [3, (0, 1), Range(0, 1)], ids=str)
+def test_given_ranges_are_ranges(wrong):
+    network = example("mlp")
+    with pytest.raises(ArgumentError, match=f"given for {network.operations[0].name!r}"):
+        analyze(network, given={network.operations[0].name: wrong})
+
+
+@pytest.mark.parametrize("wrong", ["x", None, -1, float("nan")], ids=str)
+def test_seconds_of_search_are_a_number(wrong):
+    with pytest.raises(ArgumentError, match="attain is"):
+        analyze(example("mlp"), attain=wrong)
+
+
+@pytest.mark.parametrize("channel", [-1, 0.5, 10**30, "0"], ids=str)
+def test_a_witness_is_of_a_channel(channel):
+    report = analyze(example("mlp"))
+    with pytest.raises(NetworkError, match=f"not {channel!r}"):
+        report.witness(report.network.operations[0].name, channel)
 
 
 def test_report_prints_one_row_a_node():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -65,6 +69,54 @@ def test_a_column_of_minus_one_is_no_column_of_one(backend):
     circuit = concrete.compile(lambda x: x * np.array([-1, -1]) + 3, {"x": (0, 5)}, {"x": (2,)})
     assert np.array_equal(circuit.emulate([2, 5]), [1, -2])
     assert np.array_equal(circuit.encrypt_run_decrypt([2, 5]), [1, -2])
+
+
+WEIGHTS = np.array([3, -2, 1, 2])
+
+# Functions of four numbers, of which the widest value is looked up.
+LOOKED_UP = {
+    "relu of a product": lambda ns, x: np.maximum(x @ WEIGHTS, 0),
+    "absolute difference": lambda ns, x: abs(x[0] - 2 * x[1]) + x[2],
+    "quotient of a sum": lambda ns, x: np.sum(x) // 3,
+    "table of a sum": lambda ns, x: ns.LookupTable([3, 1, 0, 2] * 4)[x[0] + 2 * x[1] + x[2]],
+    "comparison": lambda ns, x: 1 * (x[0] + x[1] + 2 * x[2] < 7) + (x[3] > 1),
+    "remainders": lambda ns, x: (x + 2 * x[::-1]) % 3,
+    "one of several": lambda ns, x: np.maximum(x * np.array([1, 1, 5, 1]), 3) % 4,
+}
+
+
+def narrow(monkeypatch, bits):
+    """Have every range declared with at most so many bits."""
+    compiling = importlib.import_module("secateur.concrete.compile")
+    declare = compiling.declare
+
+    def narrowed(graph, proof):
+        within = Range(-(1 << (bits - 1)), (1 << (bits - 1)) - 1), Range(0, (1 << bits) - 1)
+        ends = {}
+        for node, (low, high) in declare(graph, proof).items():
+            box = within[low >= 0]
+            ends[node] = max(low, box.low), min(high, box.high)
+        return ends
+
+    monkeypatch.setattr(compiling, "declare", narrowed)
+
+
+@on_each_backend
+@pytest.mark.parametrize("name", LOOKED_UP)
+def test_one_bit_too_few_before_a_lookup_is_seen(backend, name, monkeypatch):
+    function = partial(LOOKED_UP[name], backend.namespace)
+    inputs = list(itertools.product(range(4), repeat=4))
+
+    def wrong(circuit):
+        return [x for x in inputs if not np.array_equal(circuit.emulate(x), function(np.array(x)))]
+
+    circuit = concrete.compile(function, {"x": range(4)}, {"x": (4,)})
+    bits = max(backend.widths(circuit.graph).values())
+    assert not wrong(circuit)
+    narrow(monkeypatch, bits - 1)
+    circuit = concrete.compile(function, {"x": range(4)}, {"x": (4,)})
+    assert max(backend.widths(circuit.graph).values()) == bits - 1
+    assert wrong(circuit)
 
 
 def test_the_torus_wraps_and_negates():

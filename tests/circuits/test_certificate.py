@@ -118,6 +118,14 @@ class TestSaveAndLoad:
 
 
 class TestVerify:
+    def test_it_prints_one_row_for_every_node(self):
+        certificate = Certificate.of(example("mlp"))
+        lines = str(certificate).split("\n")
+        assert certificate.network[:16] in lines[0]
+        for line, node in zip(lines[2:], certificate.nodes, strict=True):
+            assert line.split()[0] == node.name
+            assert line.split()[3:6] == [str(min(node.low)), str(max(node.high)), str(node.bits)]
+
     def test_every_forged_range_is_named(self):
         network = example("residual")
         certificate = Certificate.of(network)

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from backends import on_each_backend
 from secateur.circuits.proof import prove
-from secateur.circuits.rules import Step, range_of
+from secateur.circuits.rules import Traced, range_of
 from secateur.errors import AccumulatorOverflowError, UnprovableError
 from secateur.ranges import Ranges
 
@@ -218,12 +218,12 @@ def test_arithmetic_is_exact_or_an_error_at_every_magnitude(name, ends, others):
     proved = {one: Ranges.point([a]).union([b]), other: Ranges.point([c]).union([d])}
     preds = [one] if name == "negative" else [one, other]
     corners = [ARITHMETIC[name](x, y) for x in (a, b) for y in (c, d)]
-    step = Step(node, lambda asked: preds if asked is node else [], proved)
+    traced = Traced(node, lambda asked: preds if asked is node else [], proved)
     if min(corners) >= -(2**63) and max(corners) < 2**63:
-        assert range_of(step) == Ranges([min(corners)], [max(corners)])
+        assert range_of(traced) == Ranges([min(corners)], [max(corners)])
     else:
         with pytest.raises(AccumulatorOverflowError, match=f"{name!r} at somewhere"):
-            range_of(step)
+            range_of(traced)
 
 
 @given(a=st.tuples(*[st.integers(0, 40)] * 2), b=st.tuples(*[st.integers(0, 40)] * 2))
@@ -238,8 +238,8 @@ def test_bits_of_boxes_are_exact(a, b):
         node, one, other = (_Node(n) for n in (name, "one", "other"))
         proved = {one: Ranges([a_low], [a_high]), other: Ranges([b_low], [b_high])}
         values = [operation(x, y) for x, y in pairs]
-        step = Step(node, lambda asked, preds=(one, other): list(preds), proved)
-        assert range_of(step) == Ranges([min(values)], [max(values)])
+        traced = Traced(node, lambda asked, preds=(one, other): list(preds), proved)
+        assert range_of(traced) == Ranges([min(values)], [max(values)])
 
 
 @on_each_backend

@@ -63,6 +63,19 @@ class Case:
         )
 
 
+def sampled(backend, function, case, limit=600):
+    """The backend's own circuit of a case, its widths from samples."""
+    statuses = {name: "clear" if name in case.clear else "encrypted" for name in case.boxes}
+    samples = [
+        tuple(int(v) if v.shape == () else v.copy() for v in sample)
+        for sample in case.samples(limit)
+    ]
+    if len(case.boxes) == 1 and backend.name == "concrete-numpy":
+        samples = [sample[0] for sample in samples]
+    configuration = backend.namespace.Configuration(dump_artifacts_on_unexpected_failures=False)
+    return backend.namespace.Compiler(function, statuses).compile(samples, configuration)
+
+
 def _size(shape):
     return int(np.prod(shape))
 
@@ -380,5 +393,30 @@ case("refresh", lambda ns, x: ns.refresh(x) + 1, True, x=(0, 7))
 case("fancy index", lambda ns, x: x[[0, 2, 2]], True, x=(0, 7, (3,)))
 case("fancy index of 3×2", lambda ns, x: x[[0, 2], [1, 0]], True, x=(0, 7, (3, 2)))
 case("fancy assign", assigning("[0, 2]", np.array([7, 9])), True, x=(0, 7, (3,)))
+for name, f in {
+    "x[c]": lambda ns, x, c: x[c],
+    "x[c] + 1": lambda ns, x, c: x[c] + 1,
+    "abs(x[c] - 5)": lambda ns, x, c: abs(x[c] - 5),
+}.items():
+    case(name, f, True, x=(0, 7, (4,)), c=(0, 3))
+    case(f"{name}, from the end", f, True, x=(-3, 4, (4,)), c=(-4, 3))
+    case(f"{name}, vector", f, True, x=(0, 7, (4,)), c=(-4, 3, (2,)))
+case("x[c, 1:]", lambda ns, x, c: x[c, 1:], True, x=(0, 7, (3, 2)), c=(0, 2))
+case("x[1:, c]", lambda ns, x, c: x[1:, c], True, x=(0, 7, (3, 2)), c=(-2, 1))
+case("x[c] of 3×2", lambda ns, x, c: x[c] * 2, True, x=(0, 7, (3, 2)), c=(0, 2))
+
+
+def write_at_clear(ns, x, c, y):
+    x[c] = y
+    return x
+
+
+case("x[c] = y", write_at_clear, True, x=(0, 3, (3,)), c=(0, 2), y=(-2, 5))
+case("x[c] = y, from the end", write_at_clear, True, x=(0, 3, (3,)), c=(-3, 2), y=(-2, 5))
+case("x[c] = row", write_at_clear, True, x=(0, 3, (3, 2)), c=(0, 2), y=(0, 5, (2,)))
+case("x[c] = y, vector", write_at_clear, True, x=(0, 3, (3,)), c=(0, 2, (2,)), y=(0, 5, (2,)))
+case("c[x]", lambda ns, x, c: c[x], True, x=(0, 3), c=(0, 7, (4,)))
+case("c[x] of signed entries", lambda ns, x, c: c[x], True, x=(0, 2), c=(-4, 3, (4,)))
+case("c[x] of a vector", lambda ns, x, c: c[x] + 1, True, x=(0, 3, (2,)), c=(0, 7, (4,)))
 case("hint", lambda ns, x: ns.hint(x, bit_width=5) + 1, True, x=(0, 7))
 case("constant", lambda ns, x: ns.constant(3) + x, True, x=(0, 7))

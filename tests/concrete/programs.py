@@ -44,11 +44,11 @@ def program(seed: int, modern: bool) -> tuple[str, Case]:
     """A random program, as text and as a case to compile."""
     chance = random.Random(seed)
     names = ["x", "y"][: chance.choice([1, 2, 2])]
-    boxes, lines, shapes = {}, [], {}
+    boxes, lines, known = {}, [], {}
     for name in names:
         low = chance.choice([0, 0, 0, -1, -3, -8, 2])
         boxes[name] = (low, low + chance.choice([0, 1, 3, 5, 7, 12]), chance.choice(SHAPES))
-        shapes[name] = boxes[name][2]
+        known[name] = np.ones(boxes[name][2], dtype=np.int64)
     unary = UNARY + (MODERN_UNARY if modern else [])
     binary = BINARY + (MODERN_BINARY if modern else [])
     values = list(names)
@@ -56,18 +56,19 @@ def program(seed: int, modern: bool) -> tuple[str, Case]:
         a, b = chance.choice(values[-3:]), chance.choice(values)
         kind = chance.random()
         pattern = chance.choice(
-            binary if kind < 0.45 else SHAPED if kind < 0.6 and shapes[a] else unary
+            binary if kind < 0.45 else SHAPED if kind < 0.6 and known[a].shape else unary
         )
         line = pattern.format(
             a=a, b=b, k=chance.randint(-4, 9), p=chance.randint(1, 6), s=chance.randint(0, 2)
         )
         name = f"v{step}"
-        try:  # shapes that do not go together make no program
-            shapes[name] = _shape(line, shapes)
+        try:  # shapes that do not go together, and -(x > 1), make no program
+            value = _example(line, known)
         except Exception:
             continue
-        if int(np.prod(shapes[name])) > 16:
+        if value.size > 16:
             continue
+        known[name] = value
         values.append(name)
         lines.append(f"    {name} = {line}")
     text = "\n".join([f"def program(ns, {', '.join(names)}):", *lines, f"    return {values[-1]}"])
@@ -77,7 +78,7 @@ def program(seed: int, modern: bool) -> tuple[str, Case]:
 
 
 class _Stub:
-    """Extensions on arrays, for shapes."""
+    """Extensions on arrays, for shapes and dtypes."""
 
     @staticmethod
     def univariate(function):
@@ -88,12 +89,14 @@ class _Stub:
 
     @staticmethod
     def round_bit_pattern(x, bits):
+        if x.dtype == np.bool_:
+            raise TypeError("of truth values nothing is rounded")
         return x
 
     truncate_bit_pattern = round_bit_pattern
 
 
-def _shape(line, shapes):
-    values = {name: np.ones(shape, dtype=np.int64) for name, shape in shapes.items()}
+def _example(line, known):
+    """Ones of the shape and the dtype of a line's value."""
     with np.errstate(all="ignore"):
-        return np.shape(eval(line, {"np": np, "ns": _Stub, **values}))
+        return np.ones_like(eval(line, {"np": np, "ns": _Stub, **known}))

@@ -327,6 +327,25 @@ def test_what_64_bits_do_not_hold_names_the_line(backend):
 
 
 @on_each_backend
+def test_tables_do_not_wrap(backend):
+    """NumPy says that 2**64 is 0."""
+    for function in (
+        lambda x: x**64,
+        lambda x: (x**64 / 2.0).astype(np.int64),
+        lambda x: ((x * (1 << 62)) / 2.0 + x).astype(np.int64) // (1 << 60),
+    ):
+        with pytest.raises(AccumulatorOverflowError, match=HERE):
+            concrete.compile(function, {"x": (0, 2)})
+    assert int(concrete.compile(lambda x: x**64, {"x": (-1, 1)}).emulate(-1)) == 1
+
+
+@on_each_backend
+def test_truth_values_of_which_one_alone_may_be_true(backend):
+    circuit = concrete.compile(lambda x: (x > 3) + (x > 9), {"x": range(8)})
+    assert [int(circuit.emulate(x)) for x in (3, 4)] == [0, 1]
+
+
+@on_each_backend
 def test_several_results(backend):
     def function(x):
         return x + 1, x * 2
@@ -402,6 +421,11 @@ def test_functions_that_are_none(backend):
             concrete.compile(function, {"x": range(8)})
     with pytest.raises(ArgumentError, match="a mapping of its parameters"):
         concrete.compile(lambda x: x, [("x", range(8))])
+    with pytest.raises(ArgumentError, match="wrap it: lambda x: f"):
+        concrete.compile(np.square, {"x": range(8)})
+    for clear in (["x"], "x"):
+        with pytest.raises(ShapeError, match="no parameter to encrypt"):
+            concrete.compile(lambda x: x + 1, {"x": range(8)}, clear=clear)
     with pytest.raises(ShapeError, match="no parameter to encrypt"):
         concrete.compile(lambda: 3)
     with pytest.raises(ShapeError, match="has no elements"):
@@ -415,3 +439,111 @@ def test_functions_that_are_none(backend):
 def test_results_that_are_constant(backend):
     circuit = concrete.compile(lambda x: np.array([1, 2]), {"x": range(8)})
     assert np.array_equal(circuit.emulate(3), [1, 2])
+
+
+MODERN = [b for b in BACKENDS if b.name == "concrete-python"]
+
+
+@pytest.mark.parametrize("backend", MODERN)
+def test_clear_indices_outside_of_what_they_index(backend):
+    boxes, shapes = {"x": (0, 7), "i": (-5, 3)}, {"x": (4,)}
+    with pytest.raises(UnprovableError, match=rf"'index_dynamic' at .*{HERE} indexes \[-5, 3\]"):
+        concrete.compile(lambda x, i: x[i], boxes, shapes, clear="i")
+
+    def write(x, i):
+        x[i] = 1
+        return x
+
+    with pytest.raises(UnprovableError, match=rf"'assign_dynamic' at .*{HERE} indexes \[-5, 3\]"):
+        concrete.compile(write, boxes, shapes, clear="i")
+    with pytest.raises(UnprovableError, match="may index 65537 places"):
+        concrete.compile(lambda x, i: x[i], {"x": (0, 7), "i": (0, 1 << 16)}, shapes, clear="i")
+
+
+@pytest.mark.parametrize("backend", MODERN)
+def test_clear_tables_have_an_entry_for_every_key(backend):
+    for keys in ((-1, 2), (0, 4)):
+        with pytest.raises(UnprovableError, match=r"in 4 clear values, expected keys in \[0, 3\]"):
+            concrete.compile(lambda x, t: t[x], {"x": keys, "t": (0, 7)}, {"t": (4,)}, clear={"t"})
+    with pytest.raises(UnprovableError, match=r"clear values of shape \(3,\), .* fill them up"):
+        concrete.compile(lambda x, t: t[x], {"x": (0, 2), "t": (0, 7)}, {"t": (3,)}, clear={"t"})
+
+
+@pytest.mark.parametrize("backend", MODERN)
+@pytest.mark.parametrize(
+    ("function", "high"),
+    [
+        (lambda x, y: np.where(x < y, x, y), 3),
+        (lambda x, y: np.where(x >= y, y, x), 3),
+        (lambda x, y: np.where(x <= y, y, x), 6),
+        (lambda x, y: np.where(x > y, x, y), 6),
+        (lambda x, y: np.where(x > y, x, y + 1), 7),
+    ],
+)
+def test_choices_by_comparison_are_minima_and_maxima(backend, function, high):
+    circuit = concrete.compile(function, {"x": (0, 3), "y": (2, 6)})
+    assert circuit.output.hull().high == high
+    for x, y in np.ndindex(4, 5):
+        assert int(circuit.emulate(x, y + 2)) == int(function(x, y + 2))
+
+
+@pytest.mark.parametrize("backend", MODERN)
+def test_failures_of_the_backend_name_the_operation(backend):
+    rounded = backend.namespace.round_bit_pattern
+    with pytest.raises(BackendError, match=f"AssertionError at operation 'round_.* at .*{HERE}"):
+        concrete.compile(lambda x: rounded(x, 2), {"x": (0, 0)})
+
+
+@pytest.mark.encrypted
+@pytest.mark.parametrize("backend", MODERN)
+def test_arguments_are_encrypted_one_by_one(backend):
+    circuit = concrete.compile(lambda x, y: x + y, {"x": (0, 3), "y": (0, 3)})
+    x, nothing = circuit.encrypt(3, None)
+    assert nothing is None
+    _, y = circuit.encrypt(None, 2)
+    assert int(circuit.decrypt(circuit.run(x, y))) == 5
+    with pytest.raises(DtypeError, match="'x' has dtype object"):
+        circuit.emulate(None, 2)
+
+
+@pytest.mark.parametrize("backend", MODERN)
+def test_modules_are_compiled_function_by_function(backend):
+    fhe = backend.namespace
+
+    @fhe.module()
+    class Counter:
+        @fhe.function({"x": "encrypted"})
+        def up(x):  # noqa: N805
+            return x + 1
+
+    with pytest.raises(ArgumentError, match="compile its functions one by one"):
+        concrete.compile(Counter, {"x": range(8)})
+    assert concrete.compile(Counter.up, {"x": range(8)}).output.hull() == Range(1, 8)
+
+
+@pytest.mark.parametrize("backend", MODERN)
+def test_ciphertexts_of_tfhers_are_not_converted(backend):
+    """They hold an integer in parts; what is decrypted would be the parts."""
+    from concrete.fhe import tfhers
+
+    parameters = tfhers.CryptoParams(
+        lwe_dimension=909,
+        glwe_dimension=1,
+        polynomial_size=4096,
+        pbs_base_log=15,
+        pbs_level=2,
+        lwe_noise_distribution=9.7e-07,
+        glwe_noise_distribution=2.168e-19,
+        encryption_key_choice=tfhers.EncryptionKeyChoice.BIG,
+    )
+    kind = tfhers.TFHERSIntegerType(
+        False, bit_width=8, carry_width=3, msg_width=2, params=parameters
+    )
+    with pytest.raises(UnprovableError, match=f"'tfhers_from_native' at .*{HERE} converts"):
+        concrete.compile(lambda x: tfhers.from_native(x + 1, kind), {"x": range(8)})
+
+
+@on_each_backend
+def test_returned_constants_are_blamed_where_the_function_begins(backend):
+    with pytest.raises(UnprovableError, match=f"the constant at .*{HERE} is float64"):
+        concrete.compile(lambda x: 1.5, {"x": range(8)})

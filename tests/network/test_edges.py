@@ -210,7 +210,10 @@ class TestConstruction:
     @pytest.mark.parametrize(
         "wrong",
         [
+            {"stride": 0},
             {"stride": (0,)},
+            {"dilation": 0},
+            {"padding": 0},
             {"stride": (-1,)},
             {"stride": (1.5,)},
             {"dilation": (0,)},

@@ -14,7 +14,7 @@ from secateur.errors import (
     SecateurError,
     ShapeError,
 )
-from secateur.network import Input, Linear, Network
+from secateur.network import Activation, Affine, Input, Linear, Network, Output, Ranking
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -135,6 +135,8 @@ def test_an_output_answers_with_labels_and_probabilities():
     assert chances[1].tolist() == [1, 0, 0]
     with pytest.raises(NetworkError, match="no softmax or sigmoid"):
         network.output.probabilities(floats)
+    with pytest.raises(NetworkError, match="name two channels alike"):
+        replace(network.output, labels=("cat", "cat", "hen"))
     with pytest.raises(NetworkError, match="2 labels for 3 channels"):
         replace(network, output=replace(network.output, labels=("cat", "dog")))
     with pytest.raises(NetworkError, match="'relu'"):
@@ -148,3 +150,40 @@ def test_a_single_channel_answers_yes_or_no():
     chances = output.probabilities(floats)
     assert chances[:, 1] == pytest.approx([0, 0.5, 1 / (1 + np.exp(-3))])
     assert chances.sum(axis=1) == pytest.approx(1)
+
+
+def test_an_output_ranks_its_channels():
+    floats = np.array([[0.5, 2.0, 2.0, -1.0], [1.0, 1.0, 1.0, 1.0]])
+    assert Ranking()(floats).tolist() == [[1], [0]]
+    assert Ranking(3)(floats).tolist() == [[1, 2, 0], [0, 1, 2]]
+    assert Ranking(3, last=True)(floats).tolist() == [[2, 1, 0], [3, 2, 1]]
+    assert Ranking(2, least=True)(floats).tolist() == [[3, 0], [0, 1]]
+    assert Ranking(2, least=True, last=True)(floats).tolist() == [[3, 0], [3, 2]]
+    one, zero = np.ones(1), np.zeros(1)
+    output = Output("fc", one.astype(int), zero.astype(int), one, zero, tuple("abcd"))
+    assert output.answer(floats).tolist() == ["b", "a"]
+    two = replace(output, ranking=Ranking(2))
+    assert two.answer(floats).tolist() == [["b", "c"], ["a", "b"]]
+    assert replace(two, labels=None).answer(floats).tolist() == [[2.0, 2.0], [1.0, 1.0]]
+    with pytest.raises(NetworkError, match="ranks 0 channels"):
+        Ranking(0)
+    with pytest.raises(NetworkError, match="ranks 5 of 4 channels"):
+        replace(output, ranking=Ranking(5)).check(4)
+    with pytest.raises(NetworkError, match="ranking is 2"):
+        replace(output, ranking=2)
+
+
+def test_an_output_applies_its_steps_and_its_tail():
+    one, zero = np.ones(1), np.zeros(1)
+    steps = (Activation("relu"), Affine(np.array([1.0, 2.0, 0.5]), one))
+    output = Output("fc", one.astype(int), zero.astype(int), one, zero, steps=steps)
+    floats = output.dequantize(np.array([[-3, 4, 2]]))
+    assert floats.tolist() == [[1.0, 9.0, 2.0]]
+    logarithms = replace(output, tail="log_softmax")
+    wanted = floats - np.log(np.exp(floats).sum())
+    np.testing.assert_allclose(logarithms.answer(floats), wanted)
+    np.testing.assert_allclose(logarithms.probabilities(floats), np.exp(wanted))
+    with pytest.raises(NetworkError, match="steps are not for 2 channels"):
+        output.check(2)
+    with pytest.raises(NetworkError, match="no step like 'relu'"):
+        replace(output, steps=("relu",))

@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from secateur.errors import NetworkError
+from secateur.errors import NetworkError, NotFiniteError
 from secateur.network import (
     Activation,
     Affine,
+    Combine,
     ExplicitTable,
     FunctionTable,
     Quantize,
     tabulate,
 )
 from secateur.network.activations import ACTIVATIONS
-from secateur.network.tables import ROUNDINGS
+from secateur.network.tables import COMBINATIONS, ROUNDINGS
 from secateur.ranges import Range
 
 PARAMETERS = {
@@ -105,6 +106,39 @@ def test_steps_apply_in_order_and_per_channel():
     v = np.array([[3, 3], [-4, -4]])
     assert table(v).tolist() == [[7, 0], [0, 16]]
     assert table.codomain == Range(0, 100)
+
+
+def test_a_combination_is_one_number_of_two_functions():
+    double, third = Affine(np.array([2.0, 3.0]), np.zeros(1)), Activation("relu")
+    step = Combine("minimum", (double,), (third, Affine(np.ones(1), np.array([1.0, 9.0]))))
+    x = np.array([[1.0, 2.0], [-4.0, 5.0]])
+    assert step(x).tolist() == [[2.0, 6.0], [-8.0, 14.0]]
+    assert step.channels == 2
+    assert step.restricted(np.array([False, True]))(x[:, 1:]).tolist() == [[6.0], [14.0]]
+    assert not FunctionTable((step,), Quantize(1.0, 0, 9)).monotone
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_every_combination(name):
+    a, b = np.array([[-3.0, 2.0, 0.5]]), np.array([[2.0, -1.5, 4.0]])
+    step = Combine(name, (Affine(np.zeros(1), a[0]),), (Affine(np.zeros(1), b[0]),))
+    wanted = {"add": a + b, "multiply": a * b, "divide": a / b}
+    wanted |= {"minimum": np.minimum(a, b), "maximum": np.maximum(a, b)}
+    assert (step(np.zeros((1, 3))) == wanted[name]).all()
+
+
+def test_combinations_that_are_none():
+    with pytest.raises(NetworkError, match=r"'power'.*add, multiply"):
+        Combine("power", (), ())
+    with pytest.raises(NetworkError, match="no step like 'relu'"):
+        Combine("add", ("relu",), ())
+    two, three = (Affine(np.ones(n), np.zeros(1)) for n in (2, 3))
+    with pytest.raises(NetworkError, match=r"\[2, 3\] channels"):
+        Combine("add", (two,), (three,))
+    table = FunctionTable((Combine("divide", (), ()),), Quantize(1.0, -9, 9))
+    assert table(np.array([[-2, 7]])).tolist() == [[1, 1]]
+    with pytest.raises(NotFiniteError):
+        table(np.array([[0]]))
 
 
 def test_explicit_tables_refuse_accumulators_without_an_entry():

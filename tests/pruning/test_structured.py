@@ -1,11 +1,14 @@
 """Whole channels go, with what reads them, together with those that they are added to."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from layers import layer, problem
 
 from networks import EXAMPLES, Builder, example
 from secateur.errors import OptionError
+from secateur.pruning import Structured, TaylorSaliency, structured
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.prune import problem_of, prune
@@ -82,3 +85,69 @@ def test_what_goes_can_be_shrunk_away(name):
     for coupling in couplings_of(network):
         if coupling.removable.all() and len(coupling.removable) > 2:
             assert len(small[coupling.producer].codes) < len(network[coupling.producer].codes)
+
+
+def differentiated(network, gradients):
+    """The problem of a network whose layers have these gradients, one for each sample."""
+    return replace(problem_of(network), differentiate=lambda: gradients)
+
+
+def test_taylor_adds_up_what_reads_a_channel_before_it_squares():
+    network = chain([[1, 1], [3, 3], [2, 2]], [[1, 2, 1], [1, 1, 2]])
+    gradients = {
+        "linear0": np.zeros((2, 3, 2)),
+        # Each entry of channel 1 is large and they cancel; those of channel 0 agree.
+        "linear2": np.array([[[1, 4, 1], [1, -8, 1]], [[1, 4, 0], [1, -8, 0]]]) / 4,
+    }
+    masks = apply_strategy(
+        differentiated(network, gradients), "structured", sparsity=1 / 3, saliency="taylor"
+    )
+    assert masks["linear0"].any(axis=1).tolist() == [True, False, True]
+    by_weight = apply_strategy(
+        differentiated(network, {**gradients, "linear0": np.ones((1, 3, 2))}),
+        "structured",
+        sparsity=1 / 3,
+        saliency="fisher",
+    )
+    assert by_weight["linear0"].any(axis=1).tolist() == [False, True, True]
+
+
+def test_taylor_counts_a_column_that_a_group_feeds_together_once():
+    b = Builder((2,), 0, 3)
+    b.linear(np.array([[1, 1], [1, 2]], np.int8))
+    b.activation()
+    skip = b.at
+    b.linear(np.array([[1, 1], [1, 1]], np.int8))
+    b.add(skip, b.at)
+    b.linear(np.array([[1, 1]], np.int8))
+    given = differentiated(
+        b.network(),
+        {
+            "linear0": np.zeros((1, 2, 2)),
+            "linear2": np.array([[[0.0, 1.5], [0.0, 0.0]]]),
+            "linear4": np.array([[[1.0, 0.0]]]),
+        },
+    )
+    # Channel 0 is worth 1, twice counted 2; channel 1 is worth 1.5 by what reads it before.
+    masks = apply_strategy(given, "structured", sparsity=0.5, saliency="taylor")
+    assert masks["linear4"].tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize("name", ["mlp", "convolutional", "convolutional_1d", "concatenated"])
+def test_taylor_is_what_all_that_goes_with_a_channel_is_worth(name):
+    network, random = example(name, seed=2), np.random.default_rng(0)
+    gradients = {x.name: random.normal(size=(3, *x.codes.shape)) for x in network.layers}
+    given = differentiated(network, gradients)
+    channels = structured.channels_of(given)
+    strength = structured.strength(given, channels, Structured(saliency=TaylorSaliency()))
+    heads = np.unique(channels.group[channels.removable])
+    assert len(heads) > 1
+    for head in heads:
+        masks = structured.without(channels.group == head, channels, given)
+        worth = np.zeros(3)
+        for each in given.layers:
+            rows = channels.start[each.name] + np.arange(len(each.codes))
+            own = (channels.group[rows] == head).reshape(-1, *(1,) * (each.weight.ndim - 1))
+            read = each.mask & ~masks[each.name] & ~own
+            worth += (each.weight * gradients[each.name] * read).reshape(3, -1).sum(axis=1)
+        assert np.isclose(strength[head], (worth**2).mean())

@@ -18,6 +18,7 @@ from secateur.analysis import analyze
 from secateur.errors import (
     BrokenPromiseError,
     InfeasibleError,
+    MissingDataError,
     NotFiniteError,
     OptionError,
     ScheduleError,
@@ -36,6 +37,7 @@ from secateur.pruning import (
 )
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.schedule import Gradual, Iterative, OneShot, Reselect
+from secateur.pruning.shrink import shrink
 from secateur.pruning.torch import Pruner
 from secateur.reading.torch import freeze, masks, quantize
 
@@ -643,3 +645,88 @@ class TestRefuses:
         assert caught.value.needed_bits == 6  # 12 positions of a sum of two codes up to 3
         assert not any(map(masks.on, model.modules()))
         Pruner(model, Accumulator({"stem": 4, "body": 4, "body.2": 4, "head": 4}))
+
+
+class TestLossesThatSalienciesSee:
+    """Without samples a saliency sees the gradients of training itself."""
+
+    def stepped(self, pruner, model, steps, start=0):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for step in range(start, start + steps):
+            batch = slice(40 * (step % 6), 40 * (step % 6 + 1))
+            optimizer.zero_grad()
+            functional.cross_entropy(model(X[batch]), Y[batch]).backward()
+            optimizer.step()
+            yield {
+                n: masks.unmasked(model.get_submodule(p)).grad.clone()
+                for n, p in pruner._paths.items()
+            }
+            pruner.step()
+
+    def test_they_are_of_the_last_batches_from_the_first_selection_on(self):
+        model = classifier()
+        pruner = Pruner(model, Structured(0.5, saliency="taylor"), schedule=Gradual(2, 30, 28))
+        seen = list(self.stepped(pruner, model, 25))
+        gradients = pruner._problem(pruner.masks).gradients["3"]
+        assert np.array_equal(gradients, np.stack([g["3"].numpy() for g in seen[-20:]]))
+        assert gradients.dtype == np.float64
+
+    def test_half_of_the_neurons_go_and_the_accumulators_fit(self):
+        model = classifier()
+        chain = [Structured(0.5, saliency="taylor"), Accumulator(bits=5)]
+        pruner = Pruner(model, chain, schedule=Gradual(2, 20, 6))
+        for _ in self.stepped(pruner, model, 30):
+            pass
+        assert pruner.fits
+        pruner.finish()
+        network = shrink(freeze(model))
+        assert [len(layer.codes) for layer in network.layers] == [12, 8, 4]
+        assert analyze(network).accumulator_bits <= 5
+
+    def test_accumulators_are_chosen_anew_within_the_neurons_that_are_left(self):
+        model = classifier()
+        chain = [Structured(0.5, saliency="taylor"), Accumulator(bits=4)]
+        pruner = Pruner(model, chain, schedule=Gradual(2, 10, 4))
+        for _ in self.stepped(pruner, model, 10):
+            pass
+        assert pruner.complete
+        before, neurons = pruner.masks["0"], pruner.masks["0"].any(axis=1)
+        with torch.no_grad():  # what was removed of the neurons that are left now matters most
+            weight = masks.unmasked(model.get_submodule("0"))
+            weight[torch.from_numpy(~before)] = 5.0
+        for _ in self.stepped(pruner, model, 20, 10):
+            pass
+        assert pruner.fits
+        after = pruner.masks["0"]
+        assert (after & ~before).any()
+        assert not after[~neurons].any()
+        state = model.state_dict()
+        twin = classifier()
+        resumed = Pruner(twin, chain, schedule=Gradual(2, 10, 4))
+        twin.load_state_dict(state)
+        for _ in zip(
+            self.stepped(pruner, model, 20, 30), self.stepped(resumed, twin, 20, 30), strict=True
+        ):
+            pass
+        assert all((pruner.masks[n] == resumed.masks[n]).all() for n in pruner.masks)
+
+    def test_a_copy_goes_on_as_the_original(self):
+        model = classifier()
+        pruner = Pruner(model, "structured", saliency="taylor", schedule=Gradual(2, 20, 6))
+        for _ in self.stepped(pruner, model, 4):
+            pass
+        twin, other = copy.deepcopy((model, pruner))
+        for _ in zip(
+            self.stepped(pruner, model, 20, 4), self.stepped(other, twin, 20, 4), strict=True
+        ):
+            pass
+        assert all((pruner.masks[n] == other.masks[n]).all() for n in pruner.masks)
+
+    def test_where_there_are_none_the_error_says_what_to_do(self):
+        model = classifier()
+        pruner = Pruner(model, "structured", saliency="taylor")
+        before = pruner.masks
+        with pytest.raises(MissingDataError, match="between backward"):
+            pruner.select()
+        assert all((before[n] == m).all() for n, m in pruner.masks.items())
+        assert not pruner.complete

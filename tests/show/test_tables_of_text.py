@@ -1,6 +1,8 @@
 import pytest
 
-from secateur.show.tables import Table, printable, text
+from networks import example
+from secateur import Certificate, Ranges, analyze, explain, grid, sweep, verify
+from secateur.show.tables import Displayed, Table, printable, text
 
 
 def test_columns_are_aligned_and_lines_end_with_their_last_value():
@@ -51,3 +53,41 @@ def test_html_is_escaped():
 )
 def test_other_numbers(value, shown):
     assert text(value) == (shown or str(value))
+
+
+class Hostile(Displayed):
+    def display(self):
+        return "a <b>\x1b[2J</b>", Table(("<c>",), [("\x1b",)])
+
+
+def test_what_is_displayed_is_printable_in_a_terminal_and_escaped_in_a_notebook():
+    assert str(Hostile()) == "a <b>\\x1b[2J</b>\n<c>\n\\x1b"
+    shown = Hostile()._repr_html_()
+    assert shown.startswith("<pre>a &lt;b&gt;")
+    assert "<th>&lt;c&gt;</th>" in shown
+
+
+def test_all_that_people_look_at_is_shown_in_a_notebook():
+    network = example("mlp")
+    report, certificate = analyze(network), Certificate.of(network)
+    last = network.operations[-1].name
+    for value in (
+        report,
+        report[last].channels,
+        certificate,
+        explain(network),
+        sweep(grid(layer=[last]), lambda point: {"bits": 5}),
+    ):
+        assert f"<td>{last}</td>" in value._repr_html_() or isinstance(value, Ranges)
+        assert "<table>" in value._repr_html_()
+    assert verify(certificate, network)._repr_html_() == "<pre>the certificate holds</pre>"
+
+
+def test_a_circuit_and_its_price_are_shown_in_a_notebook():
+    pytest.importorskip("concrete")
+    from secateur import compile
+
+    circuit = compile(example("mlp"))
+    for value in (circuit, circuit.price):
+        assert "lookups, complexity" in value._repr_html_()
+        assert all(f"<td>{name}</td>" in value._repr_html_() for name in circuit.price.bits)

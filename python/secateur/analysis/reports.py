@@ -12,7 +12,7 @@ from secateur.errors import NetworkError
 from secateur.network import Box, End, Integers, Mask, Network
 from secateur.network.operation import ENDS, Wish
 from secateur.ranges import Width
-from secateur.show.tables import Table, Tabular
+from secateur.show.tables import Displayed, Table, Tabular
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class NodeRange(Box):
 
 
 @dataclass(frozen=True, eq=False)
-class RangeReport(Tabular):
+class RangeReport(Displayed, Tabular):
     """The proved range of every node of `network`, in the order of the data.
 
     Args:
@@ -58,6 +58,24 @@ class RangeReport(Tabular):
             input: that element's index in the input, flattened.
         witnesses: (name, channel, end) → an input, int64 [*input shape], that was found to
             attain an end which no rule attains by itself.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur.analysis import analyze
+        >>> report = analyze(network)
+        >>> print(report)
+        node   kind    shape  widest channel  low  high  span bits  exact
+        input  input   3      0               0    3     2          all
+        fc     linear  1      0               -3   15    5          all
+        >>> report.accumulator_bits, report["fc"].ranges.high, report.witness("fc", 0, "low")
+        (5, array([15]), array([0, 3, 0]))
     """
 
     network: Network
@@ -107,7 +125,7 @@ class RangeReport(Tabular):
                 attained.
         """
         node = self[layer]
-        if end not in ENDS or not 0 <= channel < node.shape[0]:
+        if end not in ENDS or channel not in range(node.shape[0]):
             raise NetworkError(
                 f"layer {layer!r} has the channels 0 to {node.shape[0] - 1} and the ends 'low' "
                 f"and 'high', not {channel!r} and {end!r}",
@@ -177,14 +195,8 @@ class RangeReport(Tabular):
             heading = ("node", "kind", *channels.heading, "exact")
         return Table(heading, rows)
 
-    def _repr_html_(self) -> str:
-        return self._summary().html()
-
-    def __str__(self) -> str:
-        """A table, one row per node: shape, the widest channel's own range, bits, exactness."""
-        return str(self._summary())
-
-    def _summary(self) -> Table:
+    def display(self) -> tuple[Table]:
+        """One row per node: its shape, its widest channel's own range, bits, exactness."""
         heading = ("node", "kind", "shape", "widest channel", "low", "high", "span bits", "exact")
         rows = []
         for node in self:
@@ -203,4 +215,4 @@ class RangeReport(Tabular):
                     "all" if exact == len(node.exact) else f"{exact} of {len(node.exact)}",
                 )
             )
-        return Table(heading, rows)
+        return (Table(heading, rows),)

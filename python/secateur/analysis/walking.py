@@ -13,6 +13,7 @@ from secateur.analysis.attaining import inputs_attaining
 from secateur.analysis.reports import NodeRange, RangeReport
 from secateur.errors import (
     AccumulatorOverflowError,
+    ArgumentError,
     NetworkError,
     SecateurError,
     ShapeError,
@@ -44,6 +45,7 @@ def analyze(
             True for as many as find nearly all in networks of some thousand codes.
 
     Raises:
+        ArgumentError: `attain` is no number of seconds, or a range given is none.
         AccumulatorOverflowError: an accumulator that 64 bits do not hold; names layer and
             channel.
         ShapeError, NetworkError: given ranges that do not fit their node, or of no node.
@@ -64,6 +66,7 @@ def analyze(
         >>> report.witness("fc", 0)
         array([3, 0, 0])
     """
+    seconds = _seconds(attain)
     fixed, by_rule = _given(network, given)
     source = network.input
     free = source.name not in fixed
@@ -80,7 +83,6 @@ def analyze(
     boxes = {source.name: elements} if free else {}
     witnesses: dict[tuple[str, int, End], Integers] = {}
     report = RangeReport(network, nodes, boxes, witnesses)
-    seconds = _ENOUGH if attain is True else float(attain)
     deadline = monotonic() + seconds
     for at, operation in enumerate(network.operations):
         sources = [nodes[s] for s in operation.sources]
@@ -125,6 +127,19 @@ def _placed(error: AccumulatorOverflowError, name: str) -> SecateurError:
     return error.at_layer(name)
 
 
+def _seconds(attain: float | bool) -> float:
+    if attain is True:
+        return _ENOUGH
+    if not isinstance(attain, (int, float)) or not attain >= 0:
+        raise ArgumentError(
+            f"attain is {attain!r}, expected True, False or seconds of search",
+            argument="attain",
+            value=attain,
+            expected="True, False or at least 0 seconds",
+        )
+    return float(attain)
+
+
 def _given(
     network: Network, given: Given | None
 ) -> tuple[Mapping[str, Ranges], Callable[[Operation, Sequence[Box]], Ranges | None]]:
@@ -137,6 +152,13 @@ def _given(
             raise NetworkError(
                 f"a range is given for {name!r}, but the nodes are {', '.join(network.shapes)}",
                 operation=name,
+            )
+        if not isinstance(ranges, Ranges):
+            raise ArgumentError(
+                f"the range given for {name!r} is {ranges!r}, expected Ranges",
+                argument="given",
+                value=ranges,
+                expected="Ranges by name of node",
             )
         fixed[name] = _fitted(name, network.shapes[name], ranges)
     return fixed, lambda operation, sources: None

@@ -7,6 +7,7 @@ methods. Everything else of the lowering is written once, for graphs of any of t
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -255,9 +256,19 @@ def configured(make: Callable[..., Any], name: str, options: Mapping[str, Any], 
 
 def refusal(name: str, error: Exception) -> BackendError:
     """Return the error of our own tree for one that a backend raised while compiling."""
-    reason = str(error) or f"it raised {type(error).__name__}"
+    reason = str(error) or f"it raised {type(error).__name__}{_converted(error)}"
     return BackendError(
         f"{name} compiled nothing, because: {reason}",
         backend=name,
         reason=reason,
     )
+
+
+def _converted(error: Exception) -> str:
+    """The node that a backend was converting when it failed, and the node's line."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        node: Any = frame.f_locals.get("node")
+        if hasattr(node, "location"):
+            return f" at operation {node.properties.get('name', 'constant')!r} at {node.location}"
+    return ""

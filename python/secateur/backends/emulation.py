@@ -18,8 +18,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,6 +156,7 @@ class Instruction:
         kinds: their types.
         result: the type of what it gives.
         options: attribute → text.
+        blocks: the blocks that it runs.
     """
 
     name: str
@@ -162,11 +164,27 @@ class Instruction:
     kinds: tuple[Kind, ...]
     result: Kind
     options: Mapping[str, str]
+    blocks: tuple[Block, ...] = ()
 
     def integers(self, option: str) -> tuple[int, ...]:
         """Return all integers of an option, in order; none where it is missing."""
         text = self.options.get(option, "").partition(" : ")[0]
         return tuple(int(n) for n in re.findall(r"(?<![\w])-?\d+", text.partition(":")[2] or text))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Operations one after the other; a program is one, and a branch within it is another.
+
+    Args:
+        inputs: the places of its arguments.
+        steps: what it computes, and where to.
+        outputs: the places of its results.
+    """
+
+    inputs: tuple[int, ...]
+    steps: tuple[tuple[int, Instruction], ...]
+    outputs: tuple[int, ...]
 
 
 class Program:
@@ -184,51 +202,69 @@ class Program:
 
         self.ring = ring
         self.constants: dict[int, Values] = {}
-        self.steps: list[tuple[int, Instruction]] = []
         with Context() as context:
             lang.register_dialects(context)
             module = Module.parse(mlir)  # held: its operations do not keep it alive
             (main,) = module.body.operations
             (block,) = main.regions[0].blocks
-            places: dict[Any, int] = {}
+            *_, last = block.operations
             self.inputs = [Kind.parse(str(a.type)) for a in block.arguments]
-            for argument in block.arguments:
-                places[argument] = len(places)
-            for operation in block.operations:
-                self._read(operation.operation, places)
+            self.output_kinds = [Kind.parse(str(o.type)) for o in last.operands]
+            self.main = self._block(block, {})
 
-    def _read(self, operation: Any, places: dict[Any, int]) -> None:
+    def _block(self, block: Any, places: dict[Any, int]) -> Block:
+        for argument in block.arguments:
+            places[argument] = len(places)
+        inputs = tuple(places[argument] for argument in block.arguments)
+        steps: list[tuple[int, Instruction]] = []
+        outputs: tuple[int, ...] = ()
+        for operation in block.operations:
+            name = operation.operation.name.partition(".")[2]
+            if name in {"return", "yield"}:
+                outputs = tuple(places[o] for o in operation.operands)
+            elif len(operation.results):  # what gives nothing checks an index, which is proved
+                steps += self._read(operation.operation, name, places)
+        return Block(inputs, tuple(steps), outputs)
+
+    def _read(
+        self, operation: Any, name: str, places: dict[Any, int]
+    ) -> list[tuple[int, Instruction]]:
         sources = tuple(places[o] for o in operation.operands)
-        name = operation.name.partition(".")[2]
-        if name == "return":
-            self.outputs = sources
-            self.output_kinds = [Kind.parse(str(o.type)) for o in operation.operands]
-            return
         (result,) = operation.results
         place = len(places)
         places[result] = place
         kind = Kind.parse(str(result.type))
         if name == "constant":
             self.constants[place] = _dense(str(operation.attributes["value"]), kind)
-            return
-        if name not in _OPERATIONS:
+            return []
+        if name not in _OPERATIONS and name not in _BRANCHING:
             raise UnprovableError(
                 f"no circuit is emulated that computes {operation.name}",
                 operation=operation.name,
             )
         kinds = tuple(Kind.parse(str(o.type)) for o in operation.operands)
         options = {a.name: str(a.attr) for a in operation.attributes}
-        self.steps.append((place, Instruction(name, sources, kinds, kind, options)))
+        blocks = tuple(self._block(b, places) for region in operation.regions for b in region)
+        return [(place, Instruction(name, sources, kinds, kind, options, blocks))]
 
     def __call__(self, *arguments: Values) -> list[Values]:
         """Return the numbers of the outputs for the numbers of the inputs."""
-        values: dict[int, Values] = {**self.constants, **dict(enumerate(arguments))}
         with np.errstate(over="ignore"):  # the torus wraps
-            for place, step in self.steps:
-                operands = [values[source] for source in step.sources]
+            return self._run(self.main, arguments, dict(self.constants))
+
+    def _run(
+        self, block: Block, arguments: Sequence[Values], values: dict[int, Values]
+    ) -> list[Values]:
+        values.update(zip(block.inputs, arguments, strict=True))
+        for place, step in block.steps:
+            operands = [values[source] for source in step.sources]
+            if step.name in _BRANCHING:
+                run = partial(self._run, values=values)
+                result = _BRANCHING[step.name](step, run, *operands)
+            else:
                 result = np.asarray(_OPERATIONS[step.name](self.ring, step, *operands))
-                values[place] = result.reshape(step.result.shape)
-        return [values[place] for place in self.outputs]
+            values[place] = result.reshape(step.result.shape)
+        return [values[place] for place in block.outputs]
 
 
 def _dense(text: str, kind: Kind) -> Values:
@@ -445,20 +481,29 @@ def _extract(ring: Ring, step: Instruction, x: Values, *at: Values) -> Values:
     return np.asarray(x[tuple(int(i) for i in at)])
 
 
-def _window(step: Instruction) -> tuple[Sequence[int], ...]:
-    """The elements under a slice, along every axis."""
-    named = (step.integers(f"static_{name}") for name in ("offsets", "sizes", "strides"))
-    return np.ix_(
-        *(np.arange(n) * stride + offset for offset, n, stride in zip(*named, strict=True))
+#: What stands where an offset is an operand.
+_OPEN = -(1 << 63)
+
+
+def _window(step: Instruction, offsets: Sequence[Values]) -> tuple[Values, ...]:
+    """The elements under a slice, along every axis; open offsets are taken from `offsets`."""
+    given = iter(offsets)
+    static, sizes, strides = (
+        step.integers(f"static_{name}") for name in ("offsets", "sizes", "strides")
     )
+    starts = [int(next(given)) if offset == _OPEN else offset for offset in static]
+    axes = zip(starts, sizes, strides, strict=True)
+    return np.ix_(*(np.arange(n) * stride + start for start, n, stride in axes))
 
 
-def _extract_slice(ring: Ring, step: Instruction, x: Values) -> Values:
-    return np.asarray(x[_window(step)])
+def _extract_slice(ring: Ring, step: Instruction, x: Values, *offsets: Values) -> Values:
+    return np.asarray(x[_window(step, offsets)])
 
 
-def _insert_slice(ring: Ring, step: Instruction, part: Values, x: Values) -> Values:
-    result, window = np.array(x), _window(step)
+def _insert_slice(
+    ring: Ring, step: Instruction, part: Values, x: Values, *offsets: Values
+) -> Values:
+    result, window = np.array(x), _window(step, offsets)
     result[window] = part.reshape(result[window].shape)
     return result
 
@@ -477,7 +522,46 @@ def _places(at: Values, axes: int) -> tuple[Values, ...]:
     return (at,) if axes == 1 else tuple(np.moveaxis(at, -1, 0))
 
 
+def _add_clear(ring: Ring, step: Instruction, a: Values, b: Values) -> Values:
+    return a + b
+
+
+def _compare(ring: Ring, step: Instruction, a: Values, b: Values) -> Values:
+    (predicate,) = step.integers("predicate")
+    return _PREDICATES[predicate](a, b).astype(np.int64)
+
+
+#: In the order of their numbers: eq, ne, slt, sle, sgt, sge.
+_PREDICATES = (
+    np.equal,
+    np.not_equal,
+    np.less,
+    np.less_equal,
+    np.greater,
+    np.greater_equal,
+)
+
+
+Run: TypeAlias = "Callable[[Block, Sequence[Values]], list[Values]]"
+
+
+def _branch(step: Instruction, run: Run, condition: Values) -> Values:
+    (result,) = run(step.blocks[0 if condition else 1], ())
+    return result
+
+
+def _generate(step: Instruction, run: Run) -> Values:
+    """A tensor, its elements computed one by one from where they are."""
+    (block,) = step.blocks
+    elements = [run(block, list(map(np.asarray, at)))[0] for at in np.ndindex(step.result.shape)]
+    return np.array(elements)
+
+
+#: Operations that run blocks of their own.
+_BRANCHING: Mapping[str, Callable[..., Values]] = {"generate": _generate, "if": _branch}
+
 _OPERATIONS: Mapping[str, Callable[..., Values]] = {
+    "addi": _add_clear,
     "add_eint": _clear_added(np.add),
     "add_eint_int": _clear_added(np.add),
     "apply_lookup_table": _table,
@@ -485,18 +569,21 @@ _OPERATIONS: Mapping[str, Callable[..., Values]] = {
     "apply_multi_lookup_table": _tables,
     "broadcast": _broadcast,
     "change_partition": _same,
+    "cmpi": _compare,
     "collapse_shape": _same,
     "concat": _concat,
     "conv2d": _conv,
     "dot_eint_eint": _product,
     "dot_eint_int": _product,
     "expand_shape": _same,
+    "extsi": _same,
     "extract": _extract,
     "extract_slice": _extract_slice,
     "fancy_assign": _fancy_assign,
     "fancy_index": _fancy_index,
     "from_element": _same,
     "from_elements": _elements,
+    "index_cast": _same,
     "insert_slice": _insert_slice,
     "lsb": _lowest_bit,
     "matmul_eint_eint": _product,

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.circuits.rules import Step, is_constant, values_of
+from secateur.circuits.rules import Traced, is_constant, values_of
 from secateur.errors import AccumulatorOverflowError
 from secateur.network import Integers
 from secateur.ranges import Ranges
@@ -108,21 +108,21 @@ class Forms:
 
     def __init__(self) -> None:
         self._forms: dict[Any, Form] = {}
-        self._steps: dict[Any, Step] = {}
+        self._traced: dict[Any, Traced] = {}
 
-    def tighten(self, step: Step, ranges: Ranges) -> Ranges:
+    def tighten(self, traced: Traced, ranges: Ranges) -> Ranges:
         """Return the range of one operation, no wider than `ranges`, and remember its form."""
-        self._steps[step.node] = step
-        form = self._form(step)
+        self._traced[traced.node] = traced
+        form = self._form(traced)
         if form is None:
             return ranges
         try:
-            met = ranges.intersection(form.range(step.proved))
-            bent = self._bent(step, form, met)
+            met = ranges.intersection(form.range(traced.proved))
+            bent = self._bent(traced, form, met)
         except AccumulatorOverflowError:
             return ranges  # on the way to a range that is known to fit
         if bent == met:
-            self._forms[step.node] = form
+            self._forms[traced.node] = form
         # Otherwise it is an atom: its form does not know what was found out.
         return bent
 
@@ -139,45 +139,45 @@ class Forms:
                 self._forms[node] = Form({node: own}, np.zeros(shape, dtype=np.int64), 1)
         return self._forms[node]
 
-    def _form(self, step: Step) -> Form | None:
+    def _form(self, traced: Traced) -> Form | None:
         """Return the form of an operation that is affine in what it reads, or None."""
-        if step.name in {"ones", "zeros"} or not _is_affine(step):
+        if traced.name in {"ones", "zeros"} or not _is_affine(traced):
             return None
-        operands = [self._of(pred, step.proved) for pred in step.preds]
+        operands = [self._of(pred, traced.proved) for pred in traced.preds]
         if any(form is None for form in operands):
             return None
         forms: list[Form] = [form for form in operands if form is not None]
-        magnitude = _growth(step, forms)
+        magnitude = _growth(traced, forms)
         atoms = dict.fromkeys(atom for form in forms for atom in form.coefficients)
-        size = int(np.prod(step.node.output.shape))
-        columns = sum(step.proved[atom].low.size for atom in atoms)
+        size = int(np.prod(traced.node.output.shape))
+        columns = sum(traced.proved[atom].low.size for atom in atoms)
         if not atoms or magnitude >= _MAGNITUDE or size * columns > _COEFFICIENTS:
             return None
         # Affine in its operands together: a coefficient is how much a unit adds to the offset.
         # Both may wrap on the way; their difference is right modulo 2^64, and fits.
-        offset = step(*(form.offset.copy() for form in forms))
+        offset = traced(*(form.offset.copy() for form in forms))
         blocks = {}
         for atom in atoms:
-            width = step.proved[atom].low.size
+            width = traced.proved[atom].low.size
             moved = [
                 form.offset[..., None] + form.coefficients[atom]
                 if atom in form.coefficients
                 else np.broadcast_to(form.offset[..., None], (*form.offset.shape, width))
                 for form in forms
             ]
-            units = [step(*(m[..., j].copy() for m in moved)) for j in range(width)]
+            units = [traced(*(m[..., j].copy() for m in moved)) for j in range(width)]
             blocks[atom] = np.stack(units, axis=-1) - offset[..., None]
         return Form({a: block for a, block in blocks.items() if block.any()}, offset, magnitude)
 
-    def _bent(self, step: Step, form: Form, ranges: Ranges) -> Ranges:
+    def _bent(self, traced: Traced, form: Form, ranges: Ranges) -> Ranges:
         """Return `ranges`, narrowed where lookups that bend one way meet what they are made of."""
         low, high = ranges.low.copy(), ranges.high.copy()
         for atom, block in form.coefficients.items():
-            lookup = self._steps.get(atom)
+            lookup = self._traced.get(atom)
             if lookup is None or not _is_lookup(lookup):
                 continue
             (source,) = (p for p in lookup.preds if not is_constant(p))
-            inner = self._of(source, step.proved)
+            inner = self._of(source, traced.proved)
             if inner is None or not inner.coefficients.keys() & form.coefficients.keys():
                 continue
             bends = _Bends(lookup)
@@ -192,7 +192,7 @@ class Forms:
                     int(block[at][used[0]]),
                     bends.at(where),
                     inner.row(where),
-                    step.proved,
+                    traced.proved,
                 )
                 if found is not None:
                     low[at], high[at] = max(low[at], found[0]), min(high[at], found[1])
@@ -223,16 +223,16 @@ def _extreme(
 class _Bends:
     """The affine pieces of a lookup, element by element."""
 
-    def __init__(self, step: Step) -> None:
-        (source,) = (step.proved[p] for p in step.preds if not is_constant(p))
+    def __init__(self, traced: Traced) -> None:
+        (source,) = (traced.proved[p] for p in traced.preds if not is_constant(p))
         self._source = source
         hull = source.hull()
         self._first = hull.low
         self._entries: NDArray[np.int64] | None = None
         if (hull.span + 1) * source.low.size <= _ENTRIES:
-            blank = np.zeros(step.node.output.shape, dtype=np.int64)
+            blank = np.zeros(traced.node.output.shape, dtype=np.int64)
             entries = [blank] * (hull.span + 1)
-            known = iter(values_of(step))
+            known = iter(values_of(traced))
             for i in range(hull.span + 1):
                 if source.contains(hull.low + i).any():
                     entries[i] = next(known)[1]
@@ -258,26 +258,26 @@ class _Bends:
         return (-1 if (bends < 0).any() else 1), lines
 
 
-def _is_lookup(step: Step) -> bool:
-    variables = [pred for pred in step.preds if not is_constant(pred)]
-    univariate = step.node.converted_to_table_lookup and len(variables) == 1
-    return bool(univariate and step.node.output.shape == variables[0].output.shape)
+def _is_lookup(traced: Traced) -> bool:
+    variables = [pred for pred in traced.preds if not is_constant(pred)]
+    univariate = traced.node.converted_to_table_lookup and len(variables) == 1
+    return bool(univariate and traced.node.output.shape == variables[0].output.shape)
 
 
-def _is_affine(step: Step) -> bool:
-    if step.name in {"add", "subtract", "negative", "sum"} or step.name in _MOVES:
+def _is_affine(traced: Traced) -> bool:
+    if traced.name in {"add", "subtract", "negative", "sum"} or traced.name in _MOVES:
         return True
-    variables = [pred for pred in step.preds if not is_constant(pred)]
-    return step.name in {"multiply", "matmul", "dot"} and len(variables) == 1
+    variables = [pred for pred in traced.preds if not is_constant(pred)]
+    return traced.name in {"multiply", "matmul", "dot"} and len(variables) == 1
 
 
-def _growth(step: Step, forms: list[Form]) -> int:
+def _growth(traced: Traced, forms: list[Form]) -> int:
     """A bound of the coefficients and offsets of an affine operation's form."""
-    if step.name in {"add", "subtract"}:
+    if traced.name in {"add", "subtract"}:
         return sum(form.magnitude for form in forms)
-    if step.name == "sum":
+    if traced.name == "sum":
         return forms[0].magnitude * forms[0].offset.size
-    if step.name in {"multiply", "matmul", "dot"}:
-        terms = 1 if step.name == "multiply" else max(form.offset.size for form in forms)
+    if traced.name in {"multiply", "matmul", "dot"}:
+        terms = 1 if traced.name == "multiply" else max(form.offset.size for form in forms)
         return reduce(lambda a, b: a * b, (form.magnitude for form in forms)) * terms
     return max(form.magnitude for form in forms)

@@ -24,6 +24,7 @@ from secateur.files import write_whole
 from secateur.network import LARGEST_TABLE, Input, Integers, Lookup, Network, tabulate
 from secateur.network.operation import ENDS, End
 from secateur.network.storage import fingerprint
+from secateur.show.tables import Displayed, Table
 
 ENVELOPE = Envelope("certificate", "secateur-certificate", version=2, oldest=2)
 
@@ -68,7 +69,7 @@ Witness = str | tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Displayed):
     """The proof of a network's widths.
 
     Args:
@@ -76,6 +77,23 @@ class Certificate:
         nodes: the input, then every operation, in the order of the data.
         witnesses: the inputs that attain ends, each once.
         secateur: version of the library that made the proof.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> certificate = Certificate.of(network)
+        >>> certificate.nodes[-1].low, certificate.nodes[-1].high, certificate.nodes[-1].bits
+        ((-3,), (15,), 5)
+        >>> certificate.input_of(certificate.nodes[-1].witnesses[0][1], network.input)  # attains 15
+        array([3, 0, 3])
+        >>> verify(certificate, network).holds
+        True
     """
 
     network: str
@@ -138,6 +156,18 @@ class Certificate:
             nodes = tuple(_read_node(node, len(witnesses)) for node in found["nodes"])
             return cls(str(found["network"]), nodes, witnesses, str(found["secateur"]))
 
+    def display(self) -> tuple[str, Table]:
+        """One row per node: the least low and the greatest high of its channels, and exactness."""
+        rows = []
+        for node in self.nodes:
+            shape, exact = "×".join(map(str, node.shape)), sum(node.exact)
+            attained = "all" if exact == len(node.exact) else f"{exact} of {len(node.exact)}"
+            ends = min(node.low, default=None), max(node.high, default=None)
+            rows.append((node.name, node.kind, shape, *ends, node.bits, attained))
+        heading = ("node", "kind", "shape", "least low", "greatest high", "bits of both", "exact")
+        title = f"certificate by secateur {self.secateur} of the network {self.network[:16]}…"
+        return title, Table(heading, rows)
+
     def input_of(self, witness: int, given: Input) -> Integers:
         """Return one of the witnesses as an input, int64 [*given.shape].
 
@@ -183,7 +213,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Displayed):
     """What came of computing a certificate again: nothing where it holds."""
 
     differences: tuple[Difference, ...]
@@ -198,13 +228,14 @@ class Verdict:
         """True where the certificate is not of the network at all."""
         return any(d.layer is None and d.fact == _FINGERPRINT for d in self.differences)
 
-    def __str__(self) -> str:
+    def display(self) -> tuple[str]:
+        """What does not hold, one line each."""
         if self.another_network:
             return (
                 f"the certificate is of another network; {len(self.differences)} of its facts do "
-                "not hold of this one"
+                "not hold of this one",
             )
-        return "\n".join(map(str, self.differences)) or "the certificate holds"
+        return ("\n".join(map(str, self.differences)) or "the certificate holds",)
 
 
 def verify(certificate: Certificate, network: Network) -> Verdict:
@@ -214,6 +245,24 @@ def verify(certificate: Certificate, network: Network) -> Verdict:
 
     Raises:
         AccumulatorOverflowError: an accumulator of `network` that 64 bits do not hold.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from dataclasses import replace
+        >>> certificate = Certificate.of(network)
+        >>> print(verify(certificate, network))
+        the certificate holds
+        >>> wrong = replace(certificate.nodes[-1], high=(14,))
+        >>> print(verify(replace(certificate, nodes=(*certificate.nodes[:-1], wrong)), network))
+        layer 'fc', channel 0: high is certified as 14, but is 15
+        layer 'fc', channel 0: attained high is certified as 14, but is 15
     """
     return Verdict(tuple(_differences(certificate, network)))
 
@@ -280,6 +329,8 @@ def _read_node(value: dict[str, Any], witnesses: int) -> CertifiedNode:
     channels = node.shape[:1] * 3
     if tuple(map(len, (node.low, node.high, node.witnesses))) != channels:
         raise ValueError(f"node {node.name!r} has not one range for each of its channels")
+    if not all(type(end) is int for end in (*node.low, *node.high)):
+        raise ValueError(f"node {node.name!r} has a range of something else than integers")
     for at in (at for pair in node.witnesses for at in pair if at is not None):
         if type(at) is not int or not 0 <= at < witnesses:
             raise ValueError(f"node {node.name!r} has a witness {at!r}, which there is not")

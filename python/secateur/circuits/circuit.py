@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, NoReturn, get_args
@@ -39,14 +38,14 @@ from secateur.narrowing import LookupPrice, narrow, round_by_price
 from secateur.network import Floats, Integers, Lookup, Network
 from secateur.network.storage import load as load_network, save as save_network
 from secateur.show.progress import track, waiting
-from secateur.show.tables import Table
+from secateur.show.tables import Displayed, Table
 
 Rounding = Literal["exact", "approximate", "none"]
 
 
 @dataclass(frozen=True, eq=False)
-class Circuit:
-    """A compiled network.
+class Circuit(Displayed):
+    """A compiled network, which runs encrypted, simulated or emulated.
 
     Args:
         network: what it computes, as it was given to `compile`.
@@ -56,6 +55,23 @@ class Circuit:
         price: what it costs.
         timings: stage → seconds that it took the last time.
         rounding: how it was compiled; see `compile`.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> circuit = compile(network)
+        >>> circuit.price.bits
+        {'fc': 5}
+        >>> circuit.simulate([[3, 0, 3], [0, 3, 0]])
+        array([[15],
+               [-3]])
+        >>> circuit.encrypt_run_decrypt([3, 0, 3])  # makes keys  # doctest: +SKIP
     """
 
     network: Network
@@ -135,7 +151,8 @@ class Circuit:
                 the features by name.
 
         Returns:
-            The label of every sample where the network's output has labels, else its floats.
+            What `network.output.answer` says of every sample: its label where the output has
+            labels, else its floats, or what the output's tail makes of them.
 
         Raises:
             ArgumentError, ShapeError, NotFiniteError: see `Interface.codes`.
@@ -227,27 +244,16 @@ class Circuit:
         results = [infer(sample.astype(np.int64)) for sample in track("inference", list(x))]
         return np.array(results, dtype=np.int64).reshape(len(x), *self.interface.shape)
 
-    def _repr_html_(self) -> str:
-        return f"{self._table().html()}<pre>{escape(self.price.summary)}</pre>"
-
-    def _table(self) -> Table:
-        """One row per operation: the range of its widest channel, and the bits it is given."""
+    def display(self) -> tuple[str, Table, str]:
+        """The range of every operation's widest channel and the bits it is given; the price."""
         rows = []
         for node in self.report:
             each = node.channels[node.widest]
             bits = self.price.bits.get(node.name)
             rows.append((node.name, node.kind, node.widest, each.low, each.high, bits))
-        return Table(("node", "kind", "widest channel", "low", "high", "bits"), rows)
-
-    def __str__(self) -> str:
-        """The operations with their proved ranges and widths, then what the circuit costs."""
-        return "\n".join(
-            [
-                f"circuit of {self.backend.name} {self.backend.version}",
-                str(self._table()),
-                self.price.summary,
-            ]
-        )
+        table = Table(("node", "kind", "widest channel", "low", "high", "bits"), rows)
+        title = f"circuit of {self.backend.name} {self.backend.version}"
+        return title, table, self.price.summary
 
 
 @contextmanager
@@ -373,5 +379,18 @@ def price(network: Network, backend: str | None = None, **options: Any) -> Price
     """Return what the circuit of `network` costs; the arguments are those of `compile`.
 
     No key is made: small networks take less than a second.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> found = price(network)
+        >>> found.bits, found.lookups
+        ({'fc': 5}, 0)
     """
     return compile(network, backend, **options).price

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from secateur.errors import ArgumentError, NotFiniteError, SecateurError, ShapeError
 from secateur.network import Floats, Input, Integers, Network, Output, Shape
+from secateur.network.storage import from_portable, portable
 
 #: Codes [batch, *input shape] ↦ the network's integers [batch, *output shape].
 Inference = Callable[[Integers], Integers]
@@ -97,7 +98,7 @@ class Interface:
         return self.output.integers(raw.reshape(1, *self.shape))[0]
 
     def predict(self, x: ArrayLike, infer: Inference) -> NDArray[Any]:
-        """Return labels where the output has them, floats otherwise; a row for each sample."""
+        """Return what `output.answer` says; a row for each sample."""
         return self._each(x, infer, self.output.answer)
 
     def predict_proba(self, x: ArrayLike, infer: Inference) -> Floats:
@@ -138,6 +139,8 @@ class Interface:
                 "bias": output.bias.tolist(),
                 "labels": output.labels,
                 "tail": output.tail,
+                "ranking": portable(output.ranking),
+                "steps": portable(output.steps),
             },
         }
         return json.dumps(ends).encode()
@@ -169,6 +172,8 @@ class Interface:
                 _array(taken["bias"], np.float64),
                 labels=_tuple(taken["labels"], str | float | int),
                 tail=taken["tail"],
+                ranking=from_portable(taken["ranking"]) if "ranking" in taken else None,
+                steps=from_portable(taken["steps"]) if "steps" in taken else (),
             )
             # A network of the output alone checks that the two go together.
             Network(

@@ -11,7 +11,7 @@ from typing import Any
 from secateur.backends import Backend, BackendCircuit
 from secateur.backends.estimates import Lookups
 from secateur.network import Lookup, Network, Operation
-from secateur.show.tables import Table
+from secateur.show.tables import Displayed, Table
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LayerPrice:
 
 
 @dataclass(frozen=True)
-class Price:
+class Price(Displayed):
     """The price of one inference and of its keys.
 
     Args:
@@ -82,8 +82,8 @@ class Price:
         """Return all of it as a JSON object."""
         return json.dumps(asdict(self))
 
-    def __str__(self) -> str:
-        """A table, one row per operation, and the totals."""
+    def display(self) -> tuple[Table, str]:
+        """One row per operation, and the totals."""
         rows = [
             (
                 p.name,
@@ -96,7 +96,7 @@ class Price:
             for p in self.layers
         ]
         table = Table(("node", "kind", "bits", "lookups", "bits dropped", "about"), rows)
-        return f"{table}\n{self.summary}"
+        return table, self.summary
 
     @property
     def summary(self) -> str:

@@ -13,20 +13,21 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from secateur.circuits.rules import Step, is_constant, is_encrypted, range_of
+from secateur.circuits.rules import Traced, is_constant, is_encrypted, range_of
 from secateur.errors import UnprovableError
 from secateur.ranges import Ranges
 
 Proof = Mapping[Any, Ranges]
 
 #: An operation and its range over the box of its operands ↦ a range that is no wider.
-Tighten = Callable[[Step, Ranges], Ranges]
+Tighten = Callable[[Traced, Ranges], Ranges]
 
 #: Operations that TFHE computes modulo a power of two, exact whatever their own range is.
 _MODULAR = {
     "add",
     "array",
     "assign.static",
+    "assign_dynamic",
     "assign_static",
     "broadcast_to",
     "concatenate",
@@ -35,6 +36,7 @@ _MODULAR = {
     "dot",
     "expand_dims",
     "index.static",
+    "index_dynamic",
     "index_static",
     "matmul",
     "multiply",
@@ -57,7 +59,7 @@ def prove(
     graph: Any,
     inputs: Mapping[str, Ranges],
     joined: Collection[Any] = (),
-    tighten: Tighten = lambda step, ranges: ranges,
+    tighten: Tighten = lambda traced, ranges: ranges,
     truths: Collection[Any] = (),
 ) -> Proof:
     """Return node → range for every node of a backend's traced graph.
@@ -74,7 +76,8 @@ def prove(
         Node → low and high, int64 of the node's shape.
 
     Raises:
-        UnprovableError: an operation whose range is not known to be sound; names its line.
+        UnprovableError: an operation whose range is not known to be sound, or of which NumPy
+            makes something else than the circuit does; names its line.
         AccumulatorOverflowError: a value that 64 bits do not hold.
     """
     proved: dict[Any, Ranges] = {}
@@ -84,9 +87,11 @@ def prove(
         elif is_constant(node):
             ranges = _constant(node)
         else:
-            step = Step(node, graph.ordered_preds_of, proved, truths)
-            _check_integers(step)
-            ranges = tighten(step, range_of(step))
+            traced = Traced(node, graph.ordered_preds_of, proved, truths)
+            _check_integers(traced)
+            box = range_of(traced)
+            _check_counting(traced, box)
+            ranges = tighten(traced, box)
         proved[node] = _join(ranges) if node in joined else ranges
     return proved
 
@@ -99,7 +104,7 @@ def truth_values(graph: Any, sample: Mapping[str, Any]) -> set[Any]:
         sample: parameter name → some value in range.
 
     Raises:
-        UnprovableError: NumPy makes something else of truth values than the circuit does.
+        UnprovableError: an operation that NumPy does not have for truth values.
     """
     truths: set[Any] = set()
     values: dict[Any, Any] = {}
@@ -107,18 +112,13 @@ def truth_values(graph: Any, sample: Mapping[str, Any]) -> set[Any]:
         if node.operation.value == "input":
             values[node] = sample[node.properties["name"]]
             continue
-        step = Step(node, graph.ordered_preds_of, {}, truths)
-        preds = step.preds
-        if preds and truths.issuperset(preds) and step_is(node, _COUNTING):
-            raise step.refuse(
-                "combines truth values alone, of which NumPy makes a truth value and the circuit "
-                "a number; multiply one of them by 1 to count"
-            )
+        traced = Traced(node, graph.ordered_preds_of, {}, truths)
+        preds = traced.preds
         try:
             with np.errstate(all="ignore"):
-                value = node(*map(step.typed, (np.array(values[p]) for p in preds), preds))
+                value = node(*map(traced.typed, (np.array(values[p]) for p in preds), preds))
         except TypeError as error:
-            raise step.refuse(f"is not defined for truth values ({error})") from error
+            raise traced.refuse(f"is not defined for truth values ({error})") from error
         except Exception:  # what is wrong with it, the proof finds out
             value = np.zeros(node.output.shape, dtype=np.int64)
         values[node] = value
@@ -127,9 +127,14 @@ def truth_values(graph: Any, sample: Mapping[str, Any]) -> set[Any]:
     return truths
 
 
-def step_is(node: Any, names: Collection[str]) -> bool:
-    """Say whether a node is one of the operations called `names`."""
-    return node.operation.value == "generic" and node.properties["name"] in names
+def _check_counting(traced: Traced, ranges: Ranges) -> None:
+    if traced.name not in _COUNTING or ranges.high.max() <= 1:
+        return
+    if all(pred in traced.truths for pred in traced.preds):
+        raise traced.refuse(
+            "combines truth values alone, of which NumPy makes a truth value and the circuit "
+            "a number; multiply one of them by 1 to count"
+        )
 
 
 def _constant(node: Any) -> Ranges:
@@ -146,10 +151,10 @@ def _constant(node: Any) -> Ranges:
         ) from error
 
 
-def _check_integers(step: Step) -> None:
-    if not hasattr(step.node.output.dtype, "is_signed"):
-        raise step.refuse(
-            f"gives {step.node.output.dtype} numbers; a function is encrypted in integers: say "
+def _check_integers(traced: Traced) -> None:
+    if not hasattr(traced.node.output.dtype, "is_signed"):
+        raise traced.refuse(
+            f"gives {traced.node.output.dtype} numbers; a function is encrypted in integers: say "
             "how to make them with .astype(np.int64)"
         )
 

@@ -26,7 +26,7 @@ from secateur.ranges import Ranges, int64
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Traced:
     """One operation on its way to be proved.
 
     Args:
@@ -92,7 +92,7 @@ class Step:
         )
 
 
-Rule = Callable[[Step], Ranges]
+Rule = Callable[[Traced], Ranges]
 
 
 def is_constant(node: Any) -> bool:
@@ -105,7 +105,7 @@ def is_encrypted(node: Any) -> bool:
     return bool(node.output.is_encrypted)
 
 
-def range_of(step: Step) -> Ranges:
+def range_of(traced: Traced) -> Ranges:
     """Return the range of one operation.
 
     Raises:
@@ -114,74 +114,75 @@ def range_of(step: Step) -> Ranges:
         WidthError: a lookup of more bits than there are.
     """
     try:
-        if step.node.properties.get("attributes", {}).get("is_multivariate"):
-            return _tabulated(step)
-        if step.name in RULES:
-            return RULES[step.name](step)
-        if step.node.converted_to_table_lookup:
-            return _tabulated(step)
+        if traced.node.properties.get("attributes", {}).get("is_multivariate"):
+            return _tabulated(traced)
+        if traced.name in RULES:
+            return RULES[traced.name](traced)
+        if traced.node.converted_to_table_lookup:
+            return _tabulated(traced)
     except AccumulatorOverflowError as error:
         raise AccumulatorOverflowError(
-            f"operation {step.name!r} at {step.node.location}: {error}; nothing was compiled",
+            f"operation {traced.name!r} at {traced.node.location}: {error}; nothing was compiled",
             low=error.low,  # type: ignore[attr-defined]
             high=error.high,  # type: ignore[attr-defined]
         ) from error
-    raise step.refuse("has no rule that proves its range")
+    raise traced.refuse("has no rule that proves its range")
 
 
-def _growing(step: Step) -> Ranges:
+def _growing(traced: Traced) -> Ranges:
     """Never falls where an operand grows, so that its ends are those of the ends.
 
     Moving elements about is of this kind. Copies, because an assignment writes in place.
     """
     return Ranges(
-        step(*(r.low.copy() for r in step.operands)), step(*(r.high.copy() for r in step.operands))
+        traced(*(r.low.copy() for r in traced.operands)),
+        traced(*(r.high.copy() for r in traced.operands)),
     )
 
 
-def _sum(step: Step) -> Ranges:
-    (source,) = step.operands
-    axis = step.options.get("axis")
+def _sum(traced: Traced) -> Ranges:
+    (source,) = traced.operands
+    axis = traced.options.get("axis")
     axes = range(len(source.shape)) if axis is None else np.atleast_1d(axis).tolist()
     total = source.sum([a % len(source.shape) for a in axes])
-    return total.moved(lambda side: side.reshape(step.node.output.shape))
+    return total.moved(lambda side: side.reshape(traced.node.output.shape))
 
 
-def _negative(step: Step) -> Ranges:
-    (source,) = step.operands
+def _negative(traced: Traced) -> Ranges:
+    (source,) = traced.operands
     return -source
 
 
-def _subtract(step: Step) -> Ranges:
-    a, b = step.operands
+def _subtract(traced: Traced) -> Ranges:
+    a, b = traced.operands
     return a - b
 
 
-def _add(step: Step) -> Ranges:
-    a, b = step.operands
-    maximum = _maximum(step)
+def _add(traced: Traced) -> Ranges:
+    a, b = traced.operands
+    maximum = _maximum(traced)
     return a + b if maximum is None else maximum
 
 
-def _maximum(step: Step) -> Ranges | None:
+def _maximum(traced: Traced) -> Ranges | None:
     """The range of b + relu(a − b), which is max(a, b); None where the sum is something else.
 
     A maximum of encrypted values is written so, of tensors of any size where networks pool.
     As a sum of intervals it would come out up to a bit too wide, since relu(a − b) is large
     only where b is small.
     """
-    for table, b in (step.preds, step.preds[::-1]):
+    for table, b in (traced.preds, traced.preds[::-1]):
         if _operation(table) != "tlu":
             continue
-        (difference,) = step.preds_of(table)
+        (difference,) = traced.preds_of(table)
         entries = table.properties["kwargs"]["table"]
         if _operation(difference) != "subtract" or entries.dtype == object:
             continue
-        a, subtracted = step.preds_of(difference)
-        keys = step.proved[difference].hull()
+        a, subtracted = traced.preds_of(difference)
+        keys = traced.proved[difference].hull()
         domain = np.arange(keys.low, keys.high + 1)
         if subtracted is b and (entries[domain] == np.maximum(domain, 0)).all():
-            ends = step.proved[a], step.proved[b]
+            ends = traced.proved[a], traced.proved[b]
             return Ranges(np.maximum(*(r.low for r in ends)), np.maximum(*(r.high for r in ends)))
     return None
 
@@ -190,48 +191,48 @@ def _operation(node: Any) -> str | None:
     return node.properties["name"] if node.operation.value == "generic" else None
 
 
-def _multiply(step: Step) -> Ranges:
-    a, b = step.operands
-    if step.preds[0] is step.preds[1]:
+def _multiply(traced: Traced) -> Ranges:
+    a, b = traced.operands
+    if traced.preds[0] is traced.preds[1]:
         squares = [Ranges.point(end) * end for end in (a.low, a.high)]
         square = squares[0].union(squares[1])
         return Ranges(np.where(a.contains(0), 0, square.low), square.high)
     return a * b
 
 
-def _shift(step: Step) -> Ranges:
-    a, b = step.operands
+def _shift(traced: Traced) -> Ranges:
+    a, b = traced.operands
     if b.low.min() < 0 or b.high.max() > 62:
-        raise step.refuse(f"shifts by [{b.low.min()}, {b.high.max()}] bits")
-    if step.name == "left_shift":
+        raise traced.refuse(f"shifts by [{b.low.min()}, {b.high.max()}] bits")
+    if traced.name == "left_shift":
         return a * b.moved(lambda side: np.int64(1) << side)
     # Shifting further moves towards 0 or -1, whichever is nearer: extremes at corners.
-    corners = [step(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
+    corners = [traced(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
     return Ranges.point(corners[0]).union(*corners[1:])
 
 
-def _ordered(step: Step) -> Ranges:
+def _ordered(traced: Traced) -> Ranges:
     """A comparison is monotone in each operand while the other stands still."""
-    a, b = step.operands
-    corners = [step(x, y) for x, y in ((a.low, b.high), (a.high, b.low))]
+    a, b = traced.operands
+    corners = [traced(x, y) for x, y in ((a.low, b.high), (a.high, b.low))]
     return Ranges.point(corners[0]).union(corners[1])
 
 
-def _equal(step: Step) -> Ranges:
-    a, b = step.operands
+def _equal(traced: Traced) -> Ranges:
+    a, b = traced.operands
     may = (a.low <= b.high) & (b.low <= a.high)
     must = a.is_point & b.is_point & may
-    low, high = (must, may) if step.name == "equal" else (~may, ~must)
+    low, high = (must, may) if traced.name == "equal" else (~may, ~must)
     return Ranges(low.astype(np.int64), high.astype(np.int64))
 
 
-def _bitwise(step: Step) -> Ranges:
-    if len(_variables(step)) < 2:
-        return _tabulated(step)
-    a, b = step.operands
+def _bitwise(traced: Traced) -> Ranges:
+    if len(_variables(traced)) < 2:
+        return _tabulated(traced)
+    a, b = traced.operands
     if a.low.min() < 0 or b.low.min() < 0:
-        raise step.refuse("mixes the bits of encrypted values that may be negative")
-    operation = _BITS[step.name]
+        raise traced.refuse("mixes the bits of encrypted values that may be negative")
+    operation = _BITS[traced.name]
     ends = np.frompyfunc(lambda *box: _bit_extremes(operation, *map(int, box)), 4, 2)
     low, high = ends(a.low, a.high, b.low, b.high)
     return Ranges(np.asarray(low, dtype=np.int64), np.asarray(high, dtype=np.int64))
@@ -269,11 +270,14 @@ def _bit_extremes(truth: str, a_low: int, a_high: int, b_low: int, b_high: int) 
     return ends[0], ends[1]
 
 
-def _where(step: Step) -> Ranges:
+def _where(traced: Traced) -> Ranges:
     """One of two values, or both where the condition is not known."""
-    if len(_variables(step)) < 2:
-        return _tabulated(step)
-    condition, a, b = (r.broadcast_to(step.node.output.shape) for r in step.operands)
+    if len(_variables(traced)) < 2:
+        return _tabulated(traced)
+    if (extreme := _chosen_extreme(traced)) is not None:
+        sides = [traced.proved[pred] for pred in traced.preds[1:]]
+        return Ranges(extreme(*(r.low for r in sides)), extreme(*(r.high for r in sides)))
+    condition, a, b = (r.broadcast_to(traced.node.output.shape) for r in traced.operands)
     never = condition.is_point & (condition.low == 0)
     always = (condition.low > 0) | (condition.high < 0)
     either = a.union(b)
@@ -283,24 +287,38 @@ def _where(step: Step) -> Ranges:
     )
 
 
-def _filled(step: Step) -> Ranges:
-    return Ranges.point(step())
+def _chosen_extreme(traced: Traced) -> Callable[..., Integers] | None:
+    """Return the minimum or maximum that a choice is: where(a < b, a, b); else None."""
+    condition, *chosen = traced.preds
+    compared = traced.preds_of(condition)
+    name = _operation(condition)
+    if name is None or not name.startswith(("less", "greater")):
+        return None
+    if chosen == compared:
+        return np.minimum if name.startswith("less") else np.maximum
+    if chosen == compared[::-1]:
+        return np.maximum if name.startswith("less") else np.minimum
+    return None
 
 
-def _contract(step: Step) -> Ranges:
+def _filled(traced: Traced) -> Ranges:
+    return Ranges.point(traced())
+
+
+def _contract(traced: Traced) -> Ranges:
     """Dot and matmul: one affine operation for every row or column that is encrypted."""
-    a, b = step.operands
+    a, b = traced.operands
     if not a.shape or not b.shape:
         return a * b
-    constant_a, constant_b = map(is_constant, step.preds)
-    if step.name == "dot" and max(len(a.shape), len(b.shape)) > 2:
-        raise step.refuse("is a dot product of more than two axes; write it as a matmul")
+    constant_a, constant_b = map(is_constant, traced.preds)
+    if traced.name == "dot" and max(len(a.shape), len(b.shape)) > 2:
+        raise traced.refuse("is a dot product of more than two axes; write it as a matmul")
     x = a.moved(lambda s: s[None] if s.ndim == 1 else s)
     w = b.moved(lambda s: s[:, None] if s.ndim == 1 else s)
     if not (constant_a or constant_b):
         products = x.moved(lambda s: s[..., :, :, None]) * w.moved(lambda s: s[..., None, :, :])
         product = products.sum([len(products.shape) - 2])
-        return product.moved(lambda s: s.reshape(step.node.output.shape))
+        return product.moved(lambda s: s.reshape(traced.node.output.shape))
     batch = np.broadcast_shapes(x.shape[:-2], w.shape[:-2])
     x = x.broadcast_to(batch + x.shape[-2:])
     w = w.broadcast_to(batch + w.shape[-2:])
@@ -316,16 +334,16 @@ def _contract(step: Step) -> Ranges:
             for column in range(low.shape[-1]):
                 r = bounds.linear(x.low[at], w.low[at][:, column], w.high[at][:, column])
                 low[at][:, column], high[at][:, column] = r.low, r.high
-    shape = step.node.output.shape
+    shape = traced.node.output.shape
     return Ranges(low.reshape(shape), high.reshape(shape))
 
 
-def _conv(step: Step) -> Ranges:
+def _conv(traced: Traced) -> Ranges:
     """Convolution of [batch, channels, *spatial] with constant weights, position by position."""
-    source, weight, *bias = step.operands
-    if not all(map(is_constant, step.preds[1:])):
-        raise step.refuse("convolves with weights that are no constants")
-    options = step.options
+    source, weight, *bias = traced.operands
+    if not all(map(is_constant, traced.preds[1:])):
+        raise traced.refuse("convolves with weights that are no constants")
+    options = traced.options
     axes = len(weight.shape) - 2
     pads = options["pads"]
     images = [
@@ -346,23 +364,23 @@ def _conv(step: Step) -> Ranges:
     return Ranges(np.stack([r.low for r in images]), np.stack([r.high for r in images]))
 
 
-def _table(step: Step) -> Ranges:
+def _table(traced: Traced) -> Ranges:
     """A lookup: the extremes of the entries from low to high, element by element."""
-    (keys,) = step.operands
+    (keys,) = traced.operands
     table = (
-        np.broadcast_to(step.options["table"], keys.shape)
-        if (step.options["table"].dtype == object)
+        np.broadcast_to(traced.options["table"], keys.shape)
+        if (traced.options["table"].dtype == object)
         else None
     )
     low, high = np.empty_like(keys.low), np.empty_like(keys.high)
     known: dict[tuple[int, int, int], tuple[int, int]] = {}
     for at in np.ndindex(keys.shape):
-        entries = step.options["table"] if table is None else table[at].table
+        entries = traced.options["table"] if table is None else table[at].table
         first, last = int(keys.low[at]), int(keys.high[at])
         case = (id(entries), first, last)
         if case not in known:
             if first < -len(entries) or last >= len(entries):
-                raise step.refuse(
+                raise traced.refuse(
                     f"looks up [{first}, {last}] in a table of {len(entries)} entries"
                 )
             # A key below zero counts from the end of the table, as in the clear.
@@ -372,27 +390,103 @@ def _table(step: Step) -> Ranges:
     return Ranges(low, high)
 
 
-def _variables(step: Step) -> list[int]:
+def _clear_table(traced: Traced) -> Ranges:
+    """A lookup in a table that is a clear value: of all entries that the keys may name."""
+    keys, table = traced.operands
+    hull, length = keys.hull(), table.low.size
+    if len(table.shape) != 1 or length < 2 or length & (length - 1):
+        raise traced.refuse(
+            f"looks up in clear values of shape {table.shape}, expected one axis of 2, 4, 8 or "
+            "another power of two of them; fill them up"
+        )
+    if hull.low < 0 or hull.high >= length:
+        raise traced.refuse(
+            f"looks up [{hull.low}, {hull.high}] in {length} clear values, expected keys in "
+            f"[0, {length - 1}]"
+        )
+    low, high = np.empty_like(keys.low), np.empty_like(keys.high)
+    for at in np.ndindex(keys.shape):
+        named = slice(int(keys.low[at]), int(keys.high[at]) + 1)
+        low[at], high[at] = table.low[named].min(), table.high[named].max()
+    return Ranges(low, high)
+
+
+def _at_clear_places(traced: Traced) -> Ranges:
+    """Indexing by clear values: whatever is at a place that they may name.
+
+    What is read at one place depends on no other element of an index, so that indices may be
+    the same in all their elements.
+    """
+    source, *indices = traced.operands
+    return _over_places(
+        traced, indices, lambda *at: (traced(source.low, *at), traced(source.high, *at))
+    )
+
+
+def _written_at_clear_places(traced: Traced) -> Ranges:
+    """Assignment to what clear values name: there may be the old element or the new one."""
+    source, *indices, value = traced.operands
+
+    def ends(*at: Integers) -> tuple[Integers, Integers]:
+        return traced(source.low.copy(), *at, value.low), traced(
+            source.high.copy(), *at, value.high
+        )
+
+    written = _over_places(traced, indices, ends)
+    if any(index.shape for index in indices):  # which of the values goes where is not followed
+        return source.union(value.hull().low, value.hull().high)
+    return written
+
+
+def _over_places(
+    traced: Traced, indices: list[Ranges], ends: Callable[..., tuple[Integers, Integers]]
+) -> Ranges:
+    """Return the union over all that clear indices may be, every one alike in its elements."""
+    hulls = [index.hull() for index in indices]
+    named = " and ".join(f"[{hull.low}, {hull.high}]" for hull in hulls)
+    count = prod(hull.span + 1 for hull in hulls)
+    if count > 1 << WIDTH_LIMIT:
+        raise traced.refuse(f"may index {count} places, {named}; declare narrower ranges of them")
+    found: Ranges | None = None
+    for values in itertools.product(*(range(hull.low, hull.high + 1) for hull in hulls)):
+        at = [np.full(index.shape, value) for index, value in zip(indices, values, strict=True)]
+        try:
+            there = Ranges(*ends(*at))
+        except IndexError as error:
+            raise traced.refuse(f"indexes {named} ({error})") from error
+        found = there if found is None else found.union(there)
+    assert found is not None  # no range is empty
+    return found
+
+
+def _of_tfhers(traced: Traced) -> Ranges:
+    raise traced.refuse(
+        "converts ciphertexts of TFHE-rs, which hold an integer in several parts; compile what "
+        "lies between such conversions"
+    )
+
+
+def _variables(traced: Traced) -> list[int]:
     """Which operands are no constants."""
-    return [i for i, pred in enumerate(step.preds) if not is_constant(pred)]
+    return [i for i, pred in enumerate(traced.preds) if not is_constant(pred)]
 
 
-def _tabulated(step: Step) -> Ranges:
+def _tabulated(traced: Traced) -> Ranges:
     """Any function of single elements: evaluated on all integers that its elements may be."""
     low: Integers | None = None
     high: Integers | None = None
-    for here, result in values_of(step):
+    for here, result in values_of(traced):
         if low is None or high is None:
             low = np.full(result.shape, np.iinfo(np.int64).max)
             high = np.full(result.shape, np.iinfo(np.int64).min)
         low = np.where(here, np.minimum(low, result), low)
         high = np.where(here, np.maximum(high, result), high)
     if low is None or high is None:
-        raise step.refuse("reads a tensor without elements")
+        raise traced.refuse("reads a tensor without elements")
     return Ranges(low, high)
 
 
-def values_of(step: Step) -> Iterator[tuple[NDArray[np.bool_], Integers]]:
+def values_of(traced: Traced) -> Iterator[tuple[NDArray[np.bool_], Integers]]:
     """Yield a function of single elements on every integer, or pair of them, of its operands.
 
     Yields:
@@ -403,25 +497,25 @@ def values_of(step: Step) -> Iterator[tuple[NDArray[np.bool_], Integers]]:
         UnprovableError: it is no function of single elements, or has no value somewhere.
         WidthError: more integers than a lookup has room for.
     """
-    variables = _variables(step)
-    shape = step.node.output.shape
-    multivariate = step.node.properties.get("attributes", {}).get("is_multivariate")
+    variables = _variables(traced)
+    shape = traced.node.output.shape
+    multivariate = traced.node.properties.get("attributes", {}).get("is_multivariate")
     if len(variables) != 1 and not multivariate:
-        raise step.refuse("is no function of the single elements of one value")
-    if shape != np.broadcast_shapes(*(r.shape for r in step.operands)):
-        raise step.refuse("is no function of the single elements of one value")
-    sources = [step.operands[i] for i in variables]
+        raise traced.refuse("is no function of the single elements of one value")
+    if shape != np.broadcast_shapes(*(r.shape for r in traced.operands)):
+        raise traced.refuse("is no function of the single elements of one value")
+    sources = [traced.operands[i] for i in variables]
     hulls = [source.hull() for source in sources]
     if prod(hull.span + 1 for hull in hulls) > 1 << WIDTH_LIMIT:
         bits = sum(hull.bits() for hull in hulls)
         raise WidthError(
-            f"operation {step.name!r} at {step.node.location} looks up "
+            f"operation {traced.name!r} at {traced.node.location} looks up "
             f"{' and '.join(f'[{hull.low}, {hull.high}]' for hull in hulls)}, which takes {bits} "
             f"bits, {bits - WIDTH_LIMIT} more than a lookup has; nothing was compiled",
             bits=bits,
             limit=WIDTH_LIMIT,
         )
-    operands: list[Any] = [pred() if is_constant(pred) else None for pred in step.preds]
+    operands: list[Any] = [pred() if is_constant(pred) else None for pred in traced.preds]
     for values in itertools.product(*(range(hull.low, hull.high + 1) for hull in hulls)):
         here = np.ones(shape, dtype=bool)
         for source, value in zip(sources, values, strict=True):
@@ -431,13 +525,54 @@ def values_of(step: Step) -> Iterator[tuple[NDArray[np.bool_], Integers]]:
         for i, source, value in zip(variables, sources, values, strict=True):
             operands[i] = np.full(source.shape, value)
         try:
-            result = step(*operands)
+            result = traced(*operands)
+            _check_wraps(traced, operands)
         except (ValueError, IndexError, ArithmeticError, RuntimeError, TypeError) as error:
-            if isinstance(error, UnprovableError):
+            if isinstance(error, UnprovableError | AccumulatorOverflowError):
                 raise
             asked = values[0] if len(values) == 1 else values
-            raise step.refuse(f"has no value for input {asked} ({_root(error)})") from error
+            raise traced.refuse(f"has no value for input {asked} ({_root(error)})") from error
         yield here, np.broadcast_to(result, shape)
+
+
+#: Operations of integers that NumPy lets wrap, as they are among real numbers.
+_WRAPPING: Mapping[str, Callable[..., Any]] = {
+    "add": np.add,
+    "left_shift": np.ldexp,
+    "multiply": np.multiply,
+    "power": np.float_power,
+    "square": np.square,
+    "subtract": np.subtract,
+}
+
+
+def _check_wraps(traced: Traced, operands: list[Any]) -> None:
+    """Raise where a lookup computes an integer that 64 bits do not hold: NumPy lets it wrap."""
+    if traced.name in _WRAPPING:
+        _check_wrap(traced, traced.name, operands)
+    if (inner := traced.options.get("subgraph")) is None:
+        return
+    if not any(_operation(node) in _WRAPPING for node in inner.graph):
+        return
+    (key,) = (o for o, pred in zip(operands, traced.preds, strict=True) if not is_constant(pred))
+    with np.errstate(all="ignore"):
+        values = inner.evaluate(key)
+    for node in inner.graph:
+        if (name := _operation(node)) in _WRAPPING:
+            _check_wrap(traced, str(name), [values[p] for p in inner.ordered_preds_of(node)])
+
+
+def _check_wrap(traced: Traced, name: str, operands: list[Any]) -> None:
+    arrays = [np.asarray(operand) for operand in operands]
+    if any(array.dtype.kind not in "iu" for array in arrays):
+        return
+    exponent = arrays[1:] if name == "left_shift" else [a.astype(np.float64) for a in arrays[1:]]
+    with np.errstate(all="ignore"):
+        size = np.abs(_WRAPPING[name](arrays[0].astype(np.float64), *exponent)).max()
+    if size >= 2.0**63:
+        raise AccumulatorOverflowError(
+            f"{name} gives about {size:.3g} on the way", low=0, high=int(min(size, 1e300))
+        )
 
 
 def _root(error: BaseException) -> BaseException:
@@ -452,6 +587,7 @@ RULES: Mapping[str, Rule] = {
     "amin": _growing,
     "array": _growing,
     "assign.static": _growing,
+    "assign_dynamic": _written_at_clear_places,
     "assign_static": _growing,
     "bitwise_and": _bitwise,
     "bitwise_or": _bitwise,
@@ -463,12 +599,14 @@ RULES: Mapping[str, Rule] = {
     "conv3d": _conv,
     "copy": _growing,
     "dot": _contract,
+    "dynamic_tlu": _clear_table,
     "equal": _equal,
     "expand_dims": _growing,
     "greater": _ordered,
     "greater_equal": _ordered,
     "identity": _growing,
     "index.static": _growing,
+    "index_dynamic": _at_clear_places,
     "index_static": _growing,
     "left_shift": _shift,
     "less": _ordered,
@@ -493,6 +631,8 @@ RULES: Mapping[str, Rule] = {
     "squeeze": _growing,
     "subtract": _subtract,
     "sum": _sum,
+    "tfhers_from_native": _of_tfhers,
+    "tfhers_to_native": _of_tfhers,
     "tlu": _table,
     "transpose": _growing,
     "truncate_bit_pattern": _growing,

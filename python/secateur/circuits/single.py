@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from secateur.circuits.rules import Step, is_constant
+from secateur.circuits.rules import Traced, is_constant
 from secateur.network import Integers
 from secateur.ranges import Ranges
 
@@ -48,14 +48,14 @@ class Single:
         # Node → its root, and its values [integers of the root, *shape].
         self._values: dict[Any, tuple[Any, Integers]] = {}
 
-    def tighten(self, step: Step, ranges: Ranges) -> Ranges:
+    def tighten(self, traced: Traced, ranges: Ranges) -> Ranges:
         """Return the range of one operation, no wider than `ranges`."""
-        found = self._of(step)
+        found = self._of(traced)
         if found is None:
             return ranges
         root, values = found
-        self._values[step.node] = found
-        source = step.proved[root]
+        self._values[traced.node] = found
+        source = traced.proved[root]
         numbers = np.arange(source.hull().low, source.hull().high + 1)
         here = source.contains(numbers.reshape(-1, *(1,) * len(source.shape)))
         least, most = np.iinfo(np.int64).min, np.iinfo(np.int64).max
@@ -64,17 +64,17 @@ class Single:
         )
         return ranges.intersection(exact)
 
-    def _of(self, step: Step) -> tuple[Any, Integers] | None:
-        variables = [pred for pred in step.preds if not is_constant(pred)]
-        lookup = step.node.converted_to_table_lookup and len(variables) == 1
-        if not variables or not (lookup or step.name in _ELEMENTWISE):
+    def _of(self, traced: Traced) -> tuple[Any, Integers] | None:
+        variables = [pred for pred in traced.preds if not is_constant(pred)]
+        lookup = traced.node.converted_to_table_lookup and len(variables) == 1
+        if not variables or not (lookup or traced.name in _ELEMENTWISE):
             return None
         roots = {self._values[pred][0] if pred in self._values else pred for pred in variables}
         (root, *others) = roots
-        shape, source = step.node.output.shape, step.proved[root]
+        shape, source = traced.node.output.shape, traced.proved[root]
         if others or source.shape != shape or not source.low.size:
             return None
-        if any(step.proved[pred].shape != shape for pred in variables):
+        if any(traced.proved[pred].shape != shape for pred in variables):
             return None
         hull = source.hull()
         if hull.span >= min(_INTEGERS, _VALUES // source.low.size):
@@ -87,10 +87,10 @@ class Single:
                 else self._values[pred][1][place]
                 if pred in self._values
                 else np.full(shape, number)
-                for pred in step.preds
+                for pred in traced.preds
             ]
             try:
-                values.append(np.broadcast_to(step(*operands), shape))
+                values.append(np.broadcast_to(traced(*operands), shape))
             except Exception:  # no value for what some other element may be
                 return None
         return root, np.stack(values)

@@ -118,7 +118,7 @@ def circuit(
 
 def _trace(backend: Backend, parameters: Parameters) -> Tracing:
     try:
-        return backend.trace(parameters.function, parameters.sample, parameters.clear)
+        tracing = backend.trace(parameters.function, parameters.sample, parameters.clear)
     except SecateurError:
         raise
     except Exception as error:
@@ -128,17 +128,26 @@ def _trace(backend: Backend, parameters: Parameters) -> Tracing:
             backend=backend.name,
             reason=str(error),
         ) from error
+    # Parameters, and constants that are returned, seem to be made where tracing began.
+    for node in tracing.graph.graph:
+        if node.location.startswith(_OURS):
+            node.location = _beginning(parameters.function)
+    return tracing
+
+
+_OURS = str(Path(__file__).parents[1])
 
 
 def _line(error: Exception, function: Any) -> str:
     """The last line of the user's own source that an error passed, or where it begins."""
-    ours = str(Path(__file__).parents[1])
     users = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((ours, "<")) and "site-packages" not in frame.filename
+        if not frame.filename.startswith((_OURS, "<")) and "site-packages" not in frame.filename
     ]
-    if users:
-        return f"{users[-1].filename}:{users[-1].lineno}"
+    return f"{users[-1].filename}:{users[-1].lineno}" if users else _beginning(function)
+
+
+def _beginning(function: Any) -> str:
     code = getattr(unwrap(function), "__code__", None)
     return "an unknown line" if code is None else f"{code.co_filename}:{code.co_firstlineno}"

@@ -67,12 +67,14 @@ def read_parameters(
     """
     function = getattr(function, "function", function)
     if not callable(function) or not isinstance(inputs, Mapping):
+        several = "; compile its functions one by one" if hasattr(function, "functions") else ""
         raise ArgumentError(
             f"compile takes a function and a mapping of its parameters to ranges, got {function!r} "
-            f"and {inputs!r}",
+            f"and {inputs!r}{several}",
             argument="function" if not callable(function) else "inputs",
             value=inputs if callable(function) else function,
         )
+    clear = {clear} if isinstance(clear, str) else clear
     declared = _signature(function).parameters
     for name, parameter in declared.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -115,7 +117,7 @@ def read_parameters(
                 argument=name,
                 shape=box.shape,
             )
-    if not ranges:
+    if not set(ranges) - set(clear):
         raise ShapeError("the function has no parameter to encrypt", argument="inputs")
     return Parameters(_of_parameters(function, declared, ranged), ranges, frozenset(clear))
 
@@ -124,7 +126,15 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function, eval_str=True)
     except Exception:  # annotations may name anything
+        pass
+    try:
         return inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{function!r} does not say which parameters it takes; wrap it: lambda x: f(x)",
+            argument="function",
+            value=function,
+        ) from error
 
 
 def _of_parameters(

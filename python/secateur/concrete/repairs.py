@@ -13,6 +13,7 @@ whole boxes of inputs (tests/concrete/test_repairs.py shows the failures):
   width for an overflow, a narrower one as well;
 - where one factor of an encrypted product may be negative, both are declared signed:
   concrete-python adds and subtracts them in the width of the wider one;
+- keys of a table that is a clear value are declared to reach its end: its length is theirs;
 - what a backend cannot compute in too few bits is declared to have enough.
 """
 
@@ -27,7 +28,7 @@ import numpy as np
 
 from secateur.backends import Backend
 from secateur.circuits.proof import Proof
-from secateur.circuits.rules import RULES, Step, is_constant, is_encrypted
+from secateur.circuits.rules import RULES, Traced, is_constant, is_encrypted
 from secateur.ranges import Ranges
 
 _COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_equal"}
@@ -57,6 +58,8 @@ def repair(
                 proved[node] = proved[node].union(proved[preds[0]])
             if least := backend.least_bits(name):
                 proved[node] = proved[node].union((1 << least) - 1)
+        if name == "dynamic_tlu":
+            proved[preds[0]] = proved[preds[0]].union(proved[preds[1]].low.size - 1)
         if name == "dot" and all(p.output.shape for p in preds) and node.output.shape:
             node.properties["name"] = "matmul"  # they differ beyond two axes
         elif name == "sum" and not preds[0].output.shape:
@@ -119,14 +122,14 @@ def _make_table(graph: Any, node: Any, truths: AbstractSet[Any], proved: dict[An
     sources = [_broadcast(graph, node, preds[i], proved) for i in variables]
     for i, source in zip(variables, sources, strict=True):
         node.inputs[i] = deepcopy(source.output)
-    step = Step(node, lambda _: preds, proved, truths)
+    traced = Traced(node, lambda _: preds, proved, truths)
     operands = [pred() if is_constant(pred) else None for pred in preds]
 
     def entries(*values: Any) -> Any:
         given = list(operands)
         for i, value in zip(variables, values, strict=True):
             given[i] = np.asarray(value)
-        return step(*given)
+        return traced(*given)
 
     table = _new(
         node,

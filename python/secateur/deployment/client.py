@@ -37,6 +37,24 @@ class Client:
         interface: what the network takes, and how its accumulators are read.
         specs: sizes of keys and ciphertexts.
         backend: the backend's side of it.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur.circuits.circuit import compile
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> compile(network).save(folder.name + "/circuit")
+        >>> client = Client.load(folder.name + "/circuit/client")
+        >>> client.interface.input.shape, client.interface.shape
+        ((3,), (1,))
+        >>> message = client.encrypt([3, 0, 3])  # makes keys  # doctest: +SKIP
     """
 
     circuit: str

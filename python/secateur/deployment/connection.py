@@ -82,7 +82,7 @@ class Connection:
         return connection
 
     def predict(self, x: ArrayLike) -> NDArray[Any]:
-        """Return labels where the network's output has them, floats otherwise.
+        """Return what the network's output answers: labels where it has them, floats otherwise.
 
         Args:
             x: floats [batch, *input shape], one sample, or a table with the features' names.

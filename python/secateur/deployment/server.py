@@ -16,7 +16,16 @@ from secateur.errors import MismatchError
 
 @dataclass(frozen=True, eq=False)
 class EvaluationKeys:
-    """The keys of one client that a server computes with; they decrypt nothing."""
+    """The keys of one client that a server computes with; they decrypt nothing.
+
+    Args:
+        id: SHA-256 of the keys as they came, hex.
+        keys: the backend's own object.
+
+    Example:
+        >>> keys = server.keys(client.evaluation_keys())  # doctest: +SKIP
+        >>> answer = server.run(client.encrypt(codes), keys)  # doctest: +SKIP
+    """
 
     id: str
     keys: Any = field(repr=False)
@@ -34,6 +43,24 @@ class Server:
         specs: sizes of keys and ciphertexts.
         casing: what is the same in all of its encrypted inputs.
         backend: the backend's side of it.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur.circuits.circuit import compile
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> compile(network).save(folder.name + "/circuit")
+        >>> server = Server.load(folder.name + "/circuit/server")
+        >>> server.specs.input_shape
+        (3,)
+        >>> answer = server.run(message, server.keys(keys))  # doctest: +SKIP
     """
 
     circuit: str

@@ -7,7 +7,6 @@ to do in what it gave back. `narrow` applies all of them until none finds anythi
 from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
-from secateur.narrowing.report import Narrowing, Saving, Size, explain, narrow
 from secateur.narrowing.rounding import (
     LookupPrice,
     Rounding,
@@ -15,6 +14,7 @@ from secateur.narrowing.rounding import (
     round_by_price,
     round_harmlessly,
 )
+from secateur.narrowing.savings import Narrowing, Saving, Size, explain, narrow
 
 __all__ = [
     "LookupPrice",

@@ -2,7 +2,7 @@
 
 from secateur.network.arrays import Floats as Floats, Integers as Integers, Mask as Mask
 from secateur.network.change import CannotUndoError as CannotUndoError, Change as Change
-from secateur.network.ends import Input as Input, Output as Output
+from secateur.network.ends import Input as Input, Output as Output, Ranking as Ranking
 from secateur.network.graph import Network as Network
 from secateur.network.layers import Conv as Conv, Layer as Layer, Linear as Linear
 from secateur.network.lookups import LARGEST_TABLE as LARGEST_TABLE, Lookup as Lookup
@@ -23,6 +23,7 @@ from secateur.network.tables import (
     Activation as Activation,
     Affine as Affine,
     Bend as Bend,
+    Combine as Combine,
     Count as Count,
     ExplicitTable as ExplicitTable,
     FunctionTable as FunctionTable,

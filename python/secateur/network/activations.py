@@ -7,6 +7,7 @@ operations and scalar functions of the C library are used.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -35,9 +36,16 @@ def _sigmoid(x: float) -> float:
     return e / (1.0 + e)
 
 
+def _exp(x: float) -> float:
+    return math.exp(x) if x <= _LARGEST_EXPONENT else math.inf
+
+
 def _softplus(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
+
+#: Logarithm of the largest float64.
+_LARGEST_EXPONENT = math.log(sys.float_info.max)
 
 _SQRT_HALF = math.sqrt(0.5)
 _SQRT_TWO_OVER_PI = math.sqrt(2.0 / math.pi)
@@ -65,6 +73,8 @@ ACTIVATIONS: Mapping[str, Callable[..., Floats]] = {
         x > 0, x, alpha * _scalar(math.expm1)(np.minimum(x, 0.0) / alpha)
     ),
     "elu": _elu,
+    "erf": lambda x: _scalar(math.erf)(x),
+    "exp": lambda x: _scalar(_exp)(x),
     "gelu": lambda x: _scalar(_gelu)(x),
     "gelu_tanh": lambda x: _scalar(_gelu_tanh)(x),
     "hardsigmoid": lambda x: np.clip(x + 3.0, 0.0, 6.0) / 6.0,
@@ -90,4 +100,14 @@ NONDECREASING: Mapping[str, Callable[[Mapping[str, float]], bool]] = {
     "hardsigmoid": lambda parameters: True,
     "hardtanh": lambda parameters: parameters["min_val"] <= parameters["max_val"],
     "leaky_relu": lambda parameters: parameters["negative_slope"] >= 0,
+}
+
+#: Those that never fall as functions of real numbers, whatever float64 makes of their last bits.
+RISING: Mapping[str, Callable[[Mapping[str, float]], bool]] = {
+    **NONDECREASING,
+    "elu": lambda parameters: parameters["alpha"] >= 0,
+    **dict.fromkeys(
+        ("celu", "erf", "exp", "logsigmoid", "selu", "sigmoid", "softplus", "softsign", "tanh"),
+        lambda parameters: True,
+    ),
 }

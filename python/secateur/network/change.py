@@ -24,6 +24,11 @@ class Change:
     Args:
         factor: int64 [*shape of the node], positive.
         offset: int64 [*shape of the node].
+
+    Example:
+        >>> import numpy as np
+        >>> Change(np.array([2]), np.array([-3]))
+        Change(factor=array([2]), offset=array([-3]))
     """
 
     factor: Integers

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import reduce
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,10 +19,14 @@ from secateur.errors import (
     ShapeError,
 )
 from secateur.network import arrays
-from secateur.network.arrays import Floats, Frozen, Integers, along_channels
+from secateur.network.arrays import LATER, Floats, Frozen, Integers, along_channels
 from secateur.network.operation import Box, Shape, refuse
+from secateur.network.tables import Step, check_steps
 from secateur.network.windows import counts
 from secateur.ranges import Ranges
+
+#: What makes probabilities of scores; the logarithms of them, log_softmax.
+Chances = Literal["softmax", "sigmoid", "log_softmax"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +46,14 @@ class Input(Frozen):
 
     Attributes:
         box: the values that it may take.
+
+    Example:
+        >>> import numpy as np
+        >>> pixels = Input((2,), np.array([0, -4]), np.array([3, 3]), scale=0.5)
+        >>> pixels.box.channels
+        Ranges(low=array([ 0, -4]), high=array([3, 3]))
+        >>> pixels.quantize(np.array([[1.2, -9.0]]))
+        array([[ 2, -4]])
     """
 
     shape: Shape
@@ -154,12 +167,48 @@ def _box(shape: Shape, low: Integers, high: Integers) -> Box:
     return Box(shape, Ranges(*ends))
 
 
+@dataclass(frozen=True)
+class Ranking(Frozen):
+    """Which channels an answer names, the best first: an ArgMax, a TopK.
+
+    Args:
+        count: how many; None for the best one alone, which is then no axis of the answer.
+        least: whether the least float is the best.
+        last: whether the last of equal floats comes first, not the first.
+
+    Raises:
+        NetworkError: a count below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> Ranking(count=2)(np.array([[0.1, 0.7, 0.2]]))
+        array([[1, 2]])
+    """
+
+    count: int | None = None
+    least: bool = False
+    last: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.count < 1:
+            raise refuse("output", f"it ranks {self.count} channels, expected 1 or more")
+
+    def __call__(self, floats: Floats) -> Integers:
+        """Return the channels of `floats` [batch, channels, ...], [batch, ranked, ...]."""
+        keys = floats if self.least else -floats
+        if self.last:
+            order = floats.shape[1] - 1 - np.flip(keys, axis=1).argsort(axis=1, kind="stable")
+        else:
+            order = keys.argsort(axis=1, kind="stable")
+        return order[:, : self.count or 1].astype(np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Output(Frozen):
     """How the last accumulators are read, in the clear, after decryption.
 
-    integers = factor · v + offset; floats = scale · integers + bias. None of it costs
-    accumulator width, so that narrowing the last layer changes no result.
+    integers = factor · v + offset; floats = scale · integers + bias, and `steps` of that. None of
+    it costs accumulator width, so that narrowing the last layer changes no result.
 
     Args:
         source: name of the node that is decrypted.
@@ -168,6 +217,21 @@ class Output(Frozen):
         labels: what a classifier says, one for each channel, two for a single channel (the
             second where its float is above 0); None where the floats are the answer.
         tail: what makes probabilities of the floats, over the channels; None where nothing does.
+        ranking: which channels an answer names; None for the best, the first of equals.
+        steps: what makes the floats of scale · integers + bias, in order, elementwise.
+
+    Raises:
+        NetworkError, NotFiniteError, DtypeError: parts that are none of these; names them.
+
+    Example:
+        >>> import numpy as np
+        >>> one = np.ones(1, int)
+        >>> output = Output("fc", 2 * one, -one, 0.5 * one, -4.0 * one, labels=("no", "yes"))
+        >>> integers = output.integers(np.array([[7], [3]]))
+        >>> integers, output.dequantize(integers), output.answer(output.dequantize(integers))
+        (array([[13],
+               [ 5]]), array([[ 2.5],
+               [-1.5]]), array(['yes', 'no'], dtype='<U3'))
     """
 
     source: str
@@ -176,7 +240,9 @@ class Output(Frozen):
     scale: Floats
     bias: Floats
     labels: tuple[str | float, ...] | None = None
-    tail: Literal["softmax", "sigmoid"] | None = None
+    tail: Chances | None = None
+    ranking: Ranking | None = field(default=None, metadata=LATER)
+    steps: tuple[Step, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         for side, make in (
@@ -191,8 +257,15 @@ class Output(Frozen):
             object.__setattr__(self, side, value)
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(self.labels))
-        if self.tail not in (None, "softmax", "sigmoid"):
-            raise refuse("output", f"its tail is {self.tail!r}; there are 'softmax' and 'sigmoid'")
+            if len(set(self.labels)) < len(self.labels):
+                raise refuse("output", f"its labels {self.labels} name two channels alike")
+        if self.tail not in (None, *get_args(Chances)):
+            known = " and ".join(map(repr, get_args(Chances)))
+            raise refuse("output", f"its tail is {self.tail!r}; there are {known}")
+        if self.ranking is not None and not isinstance(self.ranking, Ranking):
+            raise refuse("output", f"its ranking is {self.ranking!r}, expected a Ranking")
+        object.__setattr__(self, "steps", tuple(self.steps))
+        check_steps(self.steps)
 
     def check(self, channels: int) -> None:
         """Raise `NetworkError` unless every part is for `channels` channels, or for any."""
@@ -201,6 +274,10 @@ class Output(Frozen):
                 raise refuse("output", f"its {side} is for {given} channels, not {channels}")
         if self.labels is not None and len(self.labels) != max(channels, 2):
             raise refuse("output", f"it has {len(self.labels)} labels for {channels} channels")
+        if any(step.channels not in (1, channels) for step in self.steps):
+            raise refuse("output", f"its steps are not for {channels} channels")
+        if self.ranking is not None and (self.ranking.count or 1) > channels:
+            raise refuse("output", f"it ranks {self.ranking.count} of {channels} channels")
 
     def integers(self, v: Integers) -> Integers:
         """Return the network's integers for decrypted `v`, int64 [batch, channels, ...].
@@ -214,14 +291,28 @@ class Output(Frozen):
 
     def dequantize(self, integers: Integers) -> Floats:
         """Return the floats that `integers` [batch, channels, ...] stand for."""
-        return integers * along_channels(self.scale, integers) + along_channels(self.bias, integers)
+        scale, bias = (along_channels(side, integers) for side in (self.scale, self.bias))
+        return reduce(lambda x, step: step(x), self.steps, integers * scale + bias)
 
     def answer(self, floats: Floats) -> NDArray[Any]:
-        """Return what `floats` [batch, channels] say: a label each [batch], or the floats."""
+        """Return what `floats` [batch, channels, ...] say, as the network's source says it.
+
+        Returns:
+            Where there are labels, the best one [batch, ...], or as many as the ranking counts
+            [batch, ranked, ...]; else the floats, their probabilities where there is a tail, of
+            them the best ones where there is a ranking.
+        """
+        if self.labels is not None and floats.shape[1] == 1:
+            return np.array(self.labels)[(floats[:, 0] > 0).astype(np.int64)]
+        if self.labels is None and self.ranking is None:
+            return self._tailed(floats)
+        ranking = self.ranking or Ranking()
+        order = ranking(floats)
         if self.labels is None:
-            return floats
-        chosen = floats[:, 0] > 0 if floats.shape[1] == 1 else floats.argmax(axis=1)
-        return np.array(self.labels)[chosen.astype(np.int64)]
+            said = np.take_along_axis(self._tailed(floats), order, axis=1)
+        else:
+            said = np.array(self.labels)[order]
+        return said[:, 0] if ranking.count is None else said
 
     def probabilities(self, floats: Floats) -> Floats:
         """Return the probability of every class for `floats` [batch, channels].
@@ -234,10 +325,19 @@ class Output(Frozen):
         """
         if self.tail is None:
             raise NetworkError("the output has no softmax or sigmoid, so that it says no chances")
-        if self.tail == "softmax":
-            powers = np.exp(floats - floats.max(axis=1, keepdims=True))
-            return powers / powers.sum(axis=1, keepdims=True)
-        chances = np.exp(-np.logaddexp(0.0, -floats))
-        if floats.shape[1] == 1 and self.labels is not None:
+        given = self._tailed(floats)
+        chances = np.exp(given) if self.tail == "log_softmax" else given
+        if self.tail == "sigmoid" and floats.shape[1] == 1 and self.labels is not None:
             return np.concatenate([1.0 - chances, chances], axis=1)
         return chances
+
+    def _tailed(self, floats: Floats) -> Floats:
+        """Return what the tail makes of the floats."""
+        if self.tail is None:
+            return floats
+        if self.tail == "sigmoid":
+            return np.exp(-np.logaddexp(0.0, -floats))
+        below = floats - floats.max(axis=1, keepdims=True)
+        powers = np.exp(below)
+        total = powers.sum(axis=1, keepdims=True)
+        return powers / total if self.tail == "softmax" else below - np.log(total)

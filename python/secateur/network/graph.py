@@ -39,6 +39,21 @@ class Network(Frozen):
     Raises:
         NetworkError: two operations of one name, a source that is missing or comes later,
             or shapes that do not fit; the message names the layer.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3), scale=0.5),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), 0.5 * one, zero),
+        ... )
+        >>> codes = network.quantize_input([[1.5, 0.4, 1.0]])
+        >>> codes, network(codes), network.predict([[1.5, 0.4, 1.0]])
+        (array([[3, 1, 2]]), array([[12]]), array([[6.]]))
+        >>> network["fc"].codes, network.shapes
+        (array([[ 3, -1,  2]], dtype=int8), {'input': (3,), 'fc': (1,)})
     """
 
     input: Input

@@ -32,7 +32,17 @@ from secateur.ranges import Ranges
 
 @dataclass(frozen=True, eq=False)
 class Layer(SingleSource):
-    """An affine operation: codes · x + bias, one accumulator per output channel."""
+    """An affine operation: codes · x + bias, one accumulator per output channel.
+
+    Args:
+        name, source: as of every operation.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = Linear("fc", "input", np.array([[1, 0, 3]], np.int8))
+        >>> isinstance(layer, Layer), layer.codes.flags.writeable
+        (True, False)
+    """
 
     accumulates: ClassVar[bool] = True
 
@@ -130,6 +140,13 @@ class Linear(Layer):
 
     Raises:
         DtypeError, ShapeError: arrays that are none of these; names the layer.
+
+    Example:
+        >>> import numpy as np
+        >>> fc = Linear("fc", "input", np.array([[1, -2, 3]], np.int8), np.array([5]))
+        >>> fc.evaluate(np.array([[1, 1, 1], [3, 0, 0]]))
+        array([[7],
+               [8]])
     """
 
     kind: ClassVar[str] = "linear"
@@ -198,6 +215,15 @@ class Conv(Layer):
     Raises:
         DtypeError, ShapeError: arrays that are none of these; names the layer.
         NetworkError: a geometry that is none; names layer and argument.
+
+    Example:
+        >>> import numpy as np
+        >>> conv = Conv("conv", "input", np.ones((1, 1, 3, 3), np.int8), padding=((1, 1), (1, 1)))
+        >>> conv.shape((1, 5, 5))
+        (1, 5, 5)
+        >>> conv.evaluate(np.ones((1, 1, 2, 2), int))
+        array([[[[4, 4],
+                 [4, 4]]]])
     """
 
     kind: ClassVar[str] = "conv"
@@ -211,9 +237,10 @@ class Conv(Layer):
         self._check(range(3, 6))
         axes = self.codes.ndim - 2
         for field in ("stride", "dilation"):
-            given = counts(self.name, field, getattr(self, field) or (1,) * axes, axes, 1)
-            object.__setattr__(self, field, given)
-        object.__setattr__(self, "padding", pads(self.name, self.padding or ((0, 0),) * axes, axes))
+            given = _unless_empty(getattr(self, field), (1,) * axes)
+            object.__setattr__(self, field, counts(self.name, field, given, axes, 1))
+        padding = _unless_empty(self.padding, ((0, 0),) * axes)
+        object.__setattr__(self, "padding", pads(self.name, padding, axes))
         (groups,) = counts(self.name, "groups", (self.groups,), 1, 1)
         object.__setattr__(self, "groups", groups)
         if self.codes.shape[0] % groups:
@@ -342,3 +369,8 @@ class Conv(Layer):
         else:
             groups = int(own.reshape(groups, -1).any(axis=1).sum())
         return replace(self, codes=codes, bias=picked(self.bias, own), groups=groups)
+
+
+def _unless_empty(given: Any, default: tuple[Any, ...]) -> Any:
+    """Return `default` for the empty tuple; 0 is none, and to be refused."""
+    return default if isinstance(given, tuple) and not given else given

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from secateur import exact
+from secateur.errors import NotFiniteError
 from secateur.network import arrays
 from secateur.network.arrays import Integers, Mask, along_channels, picked
 from secateur.network.change import CannotUndoError, Change, undone
@@ -43,6 +44,13 @@ class Lookup(SingleSource):
 
     Raises:
         DtypeError, ShapeError, NetworkError: parameters that are none of these; names the layer.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Activation, FunctionTable, Quantize
+        >>> relu = Lookup("relu", "fc", FunctionTable((Activation("relu"),), Quantize(4.0, 0, 3)))
+        >>> relu.evaluate(np.array([[-9], [5], [8], [99]])).T
+        array([[0, 1, 2, 3]])
     """
 
     kind: ClassVar[str] = "lookup"
@@ -104,7 +112,10 @@ class Lookup(SingleSource):
             v = v >> self.rounding_bits << self.rounding_bits
         if self.factor is not None or self.offset is not None:
             v = self._scaled(v)
-        return self.table(v)
+        try:
+            return self.table(v)
+        except NotFiniteError as error:
+            raise error.at_layer(self.name) from None
 
     def _scaled(self, v: Integers) -> Integers:
         """Return factor · v + offset, whose product may leave int64 and come back."""

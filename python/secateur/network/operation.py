@@ -33,6 +33,11 @@ class Box:
     Args:
         shape: the node's shape, batch axis left out.
         ranges: int64 low and high, one axis for each of `shape`, broadcastable to it.
+
+    Example:
+        >>> from secateur.ranges import Ranges
+        >>> Box((2, 3), Ranges([[0], [-1]], [[3], [1]])).channels
+        Ranges(low=array([ 0, -1]), high=array([3, 1]))
     """
 
     shape: Shape
@@ -78,7 +83,15 @@ class Wish:
 
 
 class Operation(Frozen, ABC):
-    """One node of a network's graph; `name` is what it is called and what it yields."""
+    """One node of a network's graph; `name` is what it is called and what it yields.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Add
+        >>> add = Add("sum", ("a", "b"))
+        >>> isinstance(add, Operation), add.kind, add.accumulates, add.sources
+        (True, 'add', True, ('a', 'b'))
+    """
 
     #: What files and tables call operations of this class.
     kind: ClassVar[str]

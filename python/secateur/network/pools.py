@@ -103,6 +103,12 @@ class SumPool(Pool):
 
     Raises:
         NetworkError: a geometry that is none; names the layer.
+
+    Example:
+        >>> import numpy as np
+        >>> pool = SumPool("pool", "input", (2,), (2,), ((0, 0),))
+        >>> pool.evaluate(np.array([[[1, 3, -2, 0]]]))
+        array([[[ 4, -2]]])
     """
 
     kind: ClassVar[str] = "sum-pool"
@@ -160,6 +166,12 @@ class MaxPool(Pool):
 
     Raises:
         NetworkError: a geometry that is none; names the layer.
+
+    Example:
+        >>> import numpy as np
+        >>> pool = MaxPool("pool", "input", (2,), (2,), ((0, 0),))
+        >>> pool.evaluate(np.array([[[1, 3, -2, 0]]]))
+        array([[[3, 0]]])
     """
 
     kind: ClassVar[str] = "max-pool"

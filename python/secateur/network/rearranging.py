@@ -26,12 +26,17 @@ from secateur.network.windows import counts
 from secateur.ranges import Ranges
 
 
-class Rearrangement(SingleSource):
-    """An operation that moves elements about, or leaves some out."""
+class Move(SingleSource):
+    """An operation whose elements are elements of its source, or a constant."""
 
     @abstractmethod
     def move(self, x: Any) -> Any:
         """Return the elements of `x` [*shape of the source] where they come to be, [*shape]."""
+
+    def origins(self, shape: Shape) -> Integers:
+        """Return which element of the source, of `shape`, stands where, flat; −1 for none."""
+        origins: Integers = self.move(np.arange(prod(shape)).reshape(shape))
+        return origins
 
     def ranges(self, *sources: Box) -> Ranges:
         return sources[0].full.moved(self.move)
@@ -45,9 +50,10 @@ class Rearrangement(SingleSource):
         values = getattr(own.full, end)[channel]
         best = values.argmin() if end == "low" else values.argmax()
         (source,) = sources
-        elements = self.move(np.arange(prod(source.shape)).reshape(source.shape))
+        element = self.origins(source.shape)[channel].flat[best]
         signs = np.zeros(prod(source.shape), np.int64)
-        signs[elements[channel].flat[best]] = 1 if end == "high" else -1
+        if element >= 0:
+            signs[element] = 1 if end == "high" else -1
         return Wish(0, signs.reshape(source.shape))
 
     def reading(self, shape: Shape, sources: Sequence[Change]) -> tuple[Operation, Change | None]:
@@ -65,14 +71,28 @@ class Rearrangement(SingleSource):
         return own, [source]
 
     def trails(self, source: int, origin: Integers, shapes: Sequence[Shape]) -> Iterator[Integers]:
-        yield self.move(origin)
+        origins = self.origins(shapes[source])
+        yield np.where(origins < 0, -1, origin.ravel()[origins])
+
+
+class Rearrangement(Move):
+    """A move that takes every element of its source at most once, and no constant."""
 
 
 @dataclass(frozen=True)
 class Reshape(Rearrangement):
     """The same elements in row-major order under another shape; flattening is (n,).
 
+    Args:
+        name: the operation's name.
+        source: name of any node.
+        to: the shape.
+
     Raises `NetworkError` where `to` is no shape.
+
+    Example:
+        >>> Reshape("flat", "input", (6,)).shape((2, 3))
+        (6,)
     """
 
     kind: ClassVar[str] = "reshape"
@@ -104,7 +124,17 @@ class Reshape(Rearrangement):
 
 @dataclass(frozen=True)
 class Transpose(Rearrangement):
-    """The axes in another order; `axes` leaves the batch axis out."""
+    """The axes in another order; `axes` leaves the batch axis out.
+
+    Args:
+        name: the operation's name.
+        source: name of any node.
+        axes: of the source, in their new order.
+
+    Example:
+        >>> Transpose("turned", "input", (1, 0)).shape((2, 3))
+        (3, 2)
+    """
 
     kind: ClassVar[str] = "transpose"
 
@@ -130,7 +160,17 @@ class Transpose(Rearrangement):
 
 @dataclass(frozen=True)
 class Concat(Operation):
-    """Nodes joined along `axis` (0 is the channel axis)."""
+    """Nodes joined along `axis` (0 is the channel axis).
+
+    Args:
+        name: the operation's name.
+        sources: names of the nodes, alike but along `axis`.
+
+    Example:
+        >>> import numpy as np
+        >>> Concat("both", ("a", "b")).evaluate(np.array([[1]]), np.array([[2, 3]]))
+        array([[1, 2, 3]])
+    """
 
     kind: ClassVar[str] = "concat"
 

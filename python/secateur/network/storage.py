@@ -23,7 +23,8 @@ from secateur.errors import NetworkError
 from secateur.extras import needed_for
 from secateur.files import write_whole
 from secateur.network import tables
-from secateur.network.ends import Input, Output
+from secateur.network.arrays import LATER
+from secateur.network.ends import Input, Output, Ranking
 from secateur.network.graph import Network
 from secateur.network.kinds import OPERATIONS
 
@@ -34,12 +35,14 @@ _KINDS: Mapping[str, type] = {
     "network": Network,
     "input": Input,
     "output": Output,
+    "ranking": Ranking,
     **{operation.kind: operation for operation in OPERATIONS},
     "function-table": tables.FunctionTable,
     "explicit-table": tables.ExplicitTable,
     "affine": tables.Affine,
     "activation": tables.Activation,
     "bend": tables.Bend,
+    "combine": tables.Combine,
     "count": tables.Count,
     "quantize": tables.Quantize,
 }
@@ -87,6 +90,22 @@ def load(path: str | os.PathLike[str]) -> Network:
         FileFormatError: the file is not a network, is truncated, or was altered.
         FileVersionError: a later version of this library wrote it.
         OSError: the file cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = folder.name + "/network.safetensors"
+        >>> save(network, path)
+        >>> load(path)["fc"].codes
+        array([[ 3, -1,  2]], dtype=int8)
     """
     numpy_io = _safetensors()
     if Path(path).is_dir():
@@ -117,6 +136,22 @@ def fingerprint(network: Network) -> str:
 def digest(**arrays: NDArray[Any] | None) -> str:
     """Return the SHA-256 of named arrays, their dtypes and shapes; None where there is none."""
     return _hash(None, {name: array for name, array in arrays.items() if array is not None})
+
+
+def portable(value: Any) -> Any:
+    """Return a part of a network as JSON alone, its arrays as lists."""
+    tensors: Tensors = {}
+    encoded = _encode(value, "part", tensors)
+    arrays = {n: {"dtype": str(t.dtype), "values": t.tolist()} for n, t in tensors.items()}
+    return {"value": encoded, "arrays": arrays}
+
+
+def from_portable(content: Any) -> Any:
+    """Return what `portable` was given; raises whatever comes of what it never gives."""
+    arrays = content["arrays"].items()
+    kinds = {"int64": np.int64, "float64": np.float64}
+    tensors = {name: np.array(own["values"], kinds[own["dtype"]]) for name, own in arrays}
+    return _decode(content["value"], tensors)
 
 
 def _safetensors() -> Any:
@@ -177,7 +212,7 @@ def _encode(value: Any, where: str, tensors: Tensors) -> Any:
     encoded = {
         f.name: _encode(getattr(value, f.name), f"{where}.{f.name}", tensors)
         for f in fields(value)
-        if f.init
+        if f.init and not (f.metadata == LATER and getattr(value, f.name) == f.default)
     }
     return {"$kind": _NAMES[type(value)], **encoded}
 

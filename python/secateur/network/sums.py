@@ -25,6 +25,11 @@ class Add(Operation):
         name: the operation's name.
         sources: names of the nodes, at least one.
         bias: int64 [channels] added to the sum, or None.
+
+    Example:
+        >>> import numpy as np
+        >>> Add("sum", ("a", "b"), bias=np.array([10])).evaluate(np.array([[1]]), np.array([[2]]))
+        array([[13]])
     """
 
     kind: ClassVar[str] = "add"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from inspect import signature
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +33,11 @@ class Affine(Frozen):
 
     Raises:
         NotFiniteError, DtypeError, ShapeError: numbers that are none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> Affine(np.array([0.5]), np.array([1.0]))(np.array([[4.0]]))
+        array([[3.]])
     """
 
     scale: Floats
@@ -71,6 +76,11 @@ class Activation(Frozen):
     Raises:
         NetworkError: an unknown name, or other parameters than the function has.
         NotFiniteError: a parameter that is no finite number.
+
+    Example:
+        >>> import numpy as np
+        >>> Activation("relu")(np.array([-1.5, 2.0]))
+        array([0., 2.])
     """
 
     name: str
@@ -123,6 +133,12 @@ class Bend(Frozen):
 
     Raises:
         NotFiniteError, DtypeError, NetworkError: numbers that are none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> Bend(np.array([0.25]))(np.array([[-4.0], [2.0]]))
+        array([[-1.],
+               [ 2.]])
     """
 
     slope: Floats
@@ -157,6 +173,13 @@ class Count(Frozen):
 
     Raises:
         NotFiniteError, DtypeError, NetworkError: numbers that are none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> Count(np.array([[0.0, 1.0, 2.5]]))(np.array([[-1.0], [1.0], [9.0]]))
+        array([[0.],
+               [2.],
+               [3.]])
     """
 
     thresholds: Floats
@@ -238,6 +261,11 @@ class Quantize(Frozen):
         NotFiniteError: a scale that is not a finite number above 0.
         DtypeError: codes that are no integers.
         NetworkError: an unknown rounding, codes that float64 may not hold, or no code at all.
+
+    Example:
+        >>> import numpy as np
+        >>> Quantize(0.5, -2, 1).codes(np.array([-7.0, 0.25, 0.75, 0.4]))
+        array([-2,  0,  1,  1])
     """
 
     scale: float
@@ -296,7 +324,85 @@ class Quantize(Frozen):
         return self
 
 
-Step = Affine | Activation | Bend | Count | Quantize
+def _divide(a: Floats, b: Floats) -> Floats:
+    # What is divided by 0 is no number, which a table refuses.
+    return np.where(b == 0, np.nan, a / np.where(b == 0, 1.0, b))
+
+
+#: Ways to make one number of two, by name.
+COMBINATIONS: Mapping[str, Callable[[Floats, Floats], Floats]] = {
+    "add": np.add,
+    "multiply": np.multiply,
+    "divide": _divide,
+    "minimum": np.minimum,
+    "maximum": np.maximum,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Combine(Frozen):
+    """One number of two functions of x, elementwise: x · sigmoid(x), x / (1 + |x|).
+
+    Args:
+        function: a name of `COMBINATIONS`.
+        left, right: the steps of each side, in order; none where it is x itself.
+
+    Raises:
+        NetworkError: an unknown name, a step that is none, steps for unlike numbers of channels.
+
+    Example:
+        >>> import numpy as np
+        >>> swish = Combine("multiply", (), (Activation("sigmoid"),))
+        >>> swish(np.array([[0.0], [1.0]])).round(3)
+        array([[0.   ],
+               [0.731]])
+    """
+
+    function: str
+    left: tuple[Step, ...]
+    right: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        if self.function not in COMBINATIONS:
+            raise NetworkError(
+                f"unknown combination {self.function!r}; known are {', '.join(COMBINATIONS)}",
+                operation=self.function,
+            )
+        for side in ("left", "right"):
+            object.__setattr__(self, side, tuple(getattr(self, side)))
+        check_steps((*self.left, *self.right))
+
+    def __call__(self, x: Floats) -> Floats:
+        sides = (reduce(lambda v, step: step(v), steps, x) for steps in (self.left, self.right))
+        return COMBINATIONS[self.function](*sides)
+
+    @property
+    def channels(self) -> int:
+        """How many channels it tells apart; 1 for all alike."""
+        return max((s.channels for s in (*self.left, *self.right)), default=1)
+
+    @property
+    def nondecreasing(self) -> bool:
+        """Never: nothing is known of it without its values."""
+        return False
+
+    def restricted(self, kept: Mask) -> Combine:
+        """Return the step for the kept channels."""
+        left, right = (tuple(s.restricted(kept) for s in side) for side in (self.left, self.right))
+        return Combine(self.function, left, right)
+
+
+Step = Affine | Activation | Bend | Combine | Count | Quantize
+
+
+def check_steps(steps: tuple[Step, ...]) -> None:
+    """Raise `NetworkError` unless `steps` are steps, for one number of channels."""
+    wrong = [s for s in steps if not isinstance(s, Step)]
+    if wrong:
+        raise NetworkError(f"a table has no step like {wrong[0]!r}")
+    counts = {s.channels for s in steps} - {1}
+    if len(counts) > 1:
+        raise NetworkError(f"a table's steps are for {sorted(counts)} channels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,6 +413,12 @@ class FunctionTable(Frozen):
     scales, the float bias, batch norm, the activation. None of it costs accumulator width.
 
     Raises `NetworkError` for a step that is none, or steps for unlike numbers of channels.
+
+    Example:
+        >>> import numpy as np
+        >>> table = FunctionTable((Activation("relu"),), Quantize(4.0, 0, 3))
+        >>> table(np.array([[-9], [5], [8], [99]])).T
+        array([[0, 1, 2, 3]])
     """
 
     steps: tuple[Step, ...]
@@ -314,13 +426,9 @@ class FunctionTable(Frozen):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
-        wrong = [s for s in self.steps if not isinstance(s, Step)]
-        if wrong or not isinstance(self.quantize, Quantize):
-            problem = wrong[0] if wrong else self.quantize
-            raise NetworkError(f"a table has no step like {problem!r}")
-        counts = {s.channels for s in self.steps} - {1}
-        if len(counts) > 1:
-            raise NetworkError(f"a table's steps are for {sorted(counts)} channels")
+        check_steps(self.steps)
+        if not isinstance(self.quantize, Quantize):
+            raise NetworkError(f"a table has no step like {self.quantize!r}")
 
     @property
     def codomain(self) -> Range:
@@ -364,6 +472,12 @@ class ExplicitTable(Frozen):
 
     Raises:
         DtypeError, NetworkError: arrays that are none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> table = ExplicitTable(np.array([[0, 0, 1, 3]]), np.array([-2]))
+        >>> table(np.array([[-2], [0], [1]])).T
+        array([[0, 1, 3]])
     """
 
     values: Integers
@@ -445,6 +559,12 @@ def tabulate(rule: Callable[[Integers], Integers], low: Integers, high: Integers
     Returns:
         int64 [channels, entries] with entries = max(high − low) + 1; row c holds the values
         at low[c], low[c] + 1, …, and repeats its last one beyond high[c].
+
+    Example:
+        >>> import numpy as np
+        >>> table = ExplicitTable(np.array([[0, 0, 1, 3]]), np.array([-2]))
+        >>> tabulate(table, np.array([-1]), np.array([1]))
+        array([[0, 1, 3]])
     """
     span = Ranges(low, high).span
     steps = np.arange(int(span.max(initial=0)) + 1, dtype=np.uint64)

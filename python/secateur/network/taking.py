@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, ClassVar
@@ -14,21 +14,15 @@ from secateur.network import arrays
 from secateur.network.arrays import Integers, Mask
 from secateur.network.change import CannotUndoError, Change
 from secateur.network.operation import (
-    ENDS,
-    Box,
-    End,
     Operation,
     Shape,
-    SingleSource,
-    Wish,
     refuse,
 )
-from secateur.network.rearranging import Rearrangement
+from secateur.network.rearranging import Move, Rearrangement
 from secateur.network.windows import counts
-from secateur.ranges import Ranges
 
 
-class _Along(SingleSource):
+class _Along(Move):
     """What taking has in common: an axis, and which element of the source stands where on it."""
 
     axis: int
@@ -56,7 +50,7 @@ class _Along(SingleSource):
             )
         return (*source[: self.axis], len(self.indices), *source[self.axis + 1 :])
 
-    def _taken(self, x: Any, axis: int, fill: Any) -> Any:
+    def _taken(self, x: Any, axis: int, fill: int) -> Any:
         taken = x.take(np.maximum(self.indices, 0), axis)
         if (self.indices >= 0).all():
             return taken
@@ -67,27 +61,10 @@ class _Along(SingleSource):
         return self._taken(sources[0], self.axis + 1, self.fill)
 
     def move(self, x: Any) -> Any:
-        """Return the elements of `x` [*shape of the source] where they come to be, [*shape]."""
         return self._taken(x, self.axis, self.fill)
 
-    def ranges(self, *sources: Box) -> Ranges:
-        return sources[0].full.moved(self.move)
-
-    def attained(self, own: Box, sources: Sequence[Box], known: Sequence[Mask], free: bool) -> Mask:
-        return np.full((own.shape[0], len(ENDS)), free)
-
-    def wish(
-        self, channel: int, end: End, own: Box, sources: Sequence[Box], known: Sequence[Mask]
-    ) -> Wish:
-        values = getattr(own.full, end)[channel]
-        best = values.argmin() if end == "low" else values.argmax()
-        (source,) = sources
-        elements = self._taken(np.arange(prod(source.shape)).reshape(source.shape), self.axis, -1)
-        signs = np.zeros(prod(source.shape), np.int64)
-        element = elements[channel].flat[best]
-        if element >= 0:
-            signs[element] = 1 if end == "high" else -1
-        return Wish(0, signs.reshape(source.shape))
+    def origins(self, shape: Shape) -> Integers:
+        return self._taken(np.arange(prod(shape)).reshape(shape), self.axis, -1)
 
     def reading(self, shape: Shape, sources: Sequence[Change]) -> tuple[Operation, Change | None]:
         (change,) = sources
@@ -117,9 +94,6 @@ class _Along(SingleSource):
         moved = np.where(self.indices >= 0, position[self.indices], -1)
         return replace(self, indices=moved[own])  # type: ignore[type-var]
 
-    def trails(self, source: int, origin: Integers, shapes: Sequence[Shape]) -> Iterator[Integers]:
-        yield self._taken(origin, self.axis, -1)
-
 
 @dataclass(frozen=True, eq=False)
 class Take(_Along, Rearrangement):
@@ -133,6 +107,11 @@ class Take(_Along, Rearrangement):
 
     Raises:
         NetworkError: indices that are negative, repeated, or beyond the source's extent.
+
+    Example:
+        >>> import numpy as np
+        >>> Take("two", "input", 0, np.array([2, 0])).evaluate(np.array([[5, 6, 7]]))
+        array([[7, 5]])
     """
 
     kind: ClassVar[str] = "take"
@@ -161,6 +140,11 @@ class Place(_Along):
 
     Raises:
         NetworkError: indices below −1, or beyond the source's extent.
+
+    Example:
+        >>> import numpy as np
+        >>> Place("padded", "input", 0, np.array([-1, 0, 1, 1])).evaluate(np.array([[5, 6]]))
+        array([[0, 5, 6, 6]])
     """
 
     kind: ClassVar[str] = "place"

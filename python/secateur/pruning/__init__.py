@@ -16,6 +16,7 @@ from secateur.pruning.saliency import (
 )
 from secateur.pruning.strategy import Strategy
 from secateur.pruning.structured import Structured
+from secateur.pruning.taylor import TaylorSaliency
 
 __all__ = [
     "NM",
@@ -32,4 +33,5 @@ __all__ = [
     "Saliency",
     "Strategy",
     "Structured",
+    "TaylorSaliency",
 ]

@@ -25,7 +25,21 @@ Budget = Literal["span", "signed"]
 
 @dataclass(frozen=True)
 class Accumulator:
-    """Keeps the most saliency whose worst case provably fits the accumulator's bits."""
+    """Keeps the most saliency whose worst case provably fits the accumulator's bits.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur import prune
+        >>> prune(network, Accumulator(bits=4))["fc"].codes  # (3 + 2) · 3 = 2^4 - 1
+        array([[3, 0, 2]], dtype=int8)
+    """
 
     name: ClassVar[str] = "accumulator"
 

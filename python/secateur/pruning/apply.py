@@ -35,7 +35,7 @@ Rescale: TypeAlias = Callable[[PruningProblem, Mapping[str, Floats]], PruningPro
 
 
 @dataclass(frozen=True)
-class Step:
+class Offered:
     """One strategy, and the distribution that offers it, None where none is known to."""
 
     strategy: Strategy
@@ -74,7 +74,7 @@ class Step:
 class AppliedMasks(Mapping[str, Mask]):
     """Layer name → mask, with the steps that made it and their origins; read-only."""
 
-    def __init__(self, masks: Masks, steps: tuple[Step, ...]) -> None:
+    def __init__(self, masks: Masks, steps: tuple[Offered, ...]) -> None:
         self._masks = dict(masks)
         self.steps = steps
 
@@ -137,7 +137,7 @@ def apply_strategy(
 
 
 def apply_steps(
-    problem: PruningProblem, steps: tuple[Step, ...], rescale: Rescale | None = None
+    problem: PruningProblem, steps: tuple[Offered, ...], rescale: Rescale | None = None
 ) -> PruningProblem:
     """Return `problem` under the masks of `steps`, proved; `rescale` where scales can move."""
     problem = replace(problem, find_saliency=saliency_named)
@@ -166,7 +166,7 @@ def saliency_named(name: str) -> Saliency:
     return saliency
 
 
-def steps_of(strategy: Strategies, options: Mapping[str, Any]) -> tuple[Step, ...]:
+def steps_of(strategy: Strategies, options: Mapping[str, Any]) -> tuple[Offered, ...]:
     """Return the steps of `strategy`, names resolved and options checked.
 
     Raises:
@@ -187,7 +187,7 @@ def steps_of(strategy: Strategies, options: Mapping[str, Any]) -> tuple[Step, ..
     return (_step(strategy),)
 
 
-def _step(link: Any) -> Step:
+def _step(link: Any) -> Offered:
     match link:
         case str():
             return _named(link, {})
@@ -207,12 +207,12 @@ def _step(link: Any) -> Step:
     check_class("strategy", type(link))
     check_types(type(link), options_of(link))
     found = plugins.origin(link)
-    return Step(link, found.distribution, found.version)
+    return Offered(link, found.distribution, found.version)
 
 
-def _named(name: str, options: Mapping[str, Any]) -> Step:
+def _named(name: str, options: Mapping[str, Any]) -> Offered:
     found = plugins.strategy(name)
-    return Step(made(found.cls, options), found.distribution, found.version)
+    return Offered(made(found.cls, options), found.distribution, found.version)
 
 
 def check_masks(strategy: str, problem: PruningProblem, masks: Any) -> Masks:
@@ -263,7 +263,7 @@ def check_masks(strategy: str, problem: PruningProblem, masks: Any) -> Masks:
     return masks
 
 
-def _check_scales(step: Step, problem: PruningProblem, scales: Any) -> Mapping[str, Floats]:
+def _check_scales(step: Offered, problem: PruningProblem, scales: Any) -> Mapping[str, Floats]:
     """Return `scales`, none where the strategy fits none, if they fit `problem`."""
     if scales is None:
         return {}
@@ -298,7 +298,7 @@ class Miss:
         fixed: whether no mask narrows them.
     """
 
-    step: Step
+    step: Offered
     name: str
     width: int | Range
     channel: int
@@ -359,7 +359,7 @@ class Miss:
         )
 
 
-def misses(steps: Iterable[Step], problem: PruningProblem) -> Iterator[Miss]:
+def misses(steps: Iterable[Offered], problem: PruningProblem) -> Iterator[Miss]:
     """Yield what of the promises of `steps` the layers' own masks do not keep, as is proved.
 
     Raises:
@@ -373,7 +373,7 @@ def misses(steps: Iterable[Step], problem: PruningProblem) -> Iterator[Miss]:
                 yield miss
 
 
-def prove(steps: Iterable[Step], problem: PruningProblem) -> None:
+def prove(steps: Iterable[Offered], problem: PruningProblem) -> None:
     """Raise unless the layers' own masks keep what `steps` promise, as the engine proves.
 
     Raises:
@@ -385,7 +385,7 @@ def prove(steps: Iterable[Step], problem: PruningProblem) -> None:
         raise miss.error()
 
 
-def promised(step: Step, problem: PruningProblem) -> Widths:
+def promised(step: Offered, problem: PruningProblem) -> Widths:
     """Return name → what `step` promises the accumulators of that name to fit.
 
     Raises:
@@ -412,7 +412,7 @@ def promised(step: Step, problem: PruningProblem) -> Widths:
     return {name: w if isinstance(w, Range) else int(w) for name, w in widths.items()}
 
 
-def _ill_made(step: Step, argument: str, problem: str) -> SpecificationError:
+def _ill_made(step: Offered, argument: str, problem: str) -> SpecificationError:
     return SpecificationError(
         f"strategy {step}: {argument}() gave {problem}",
         name=step.strategy.name,
@@ -420,7 +420,7 @@ def _ill_made(step: Step, argument: str, problem: str) -> SpecificationError:
     )
 
 
-def _miss(step: Step, name: str, width: int | Range, ranges: Ranges, fixed: bool) -> Miss | None:
+def _miss(step: Offered, name: str, width: int | Range, ranges: Ranges, fixed: bool) -> Miss | None:
     if isinstance(width, Range):
         too_wide = (ranges.low < width.low) | (ranges.high > width.high)
     else:

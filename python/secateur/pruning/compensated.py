@@ -35,7 +35,22 @@ _ROUNDS = 2
 
 @dataclass(frozen=True)
 class Compensated:
-    """Fits the accumulator's bits without training: what is kept makes up for what goes."""
+    """Fits the accumulator's bits without training: what is kept makes up for what goes.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur import prune
+        >>> samples = np.array([[1, 2, 0], [3, 1, 1], [0, 3, 2], [2, 2, 3]])
+        >>> prune(network, Compensated(bits=4), samples=samples)["fc"].codes
+        array([[3, 0, 2]], dtype=int8)
+    """
 
     name: ClassVar[str] = "compensated"
 

@@ -22,7 +22,22 @@ from secateur.ranges import Range, Ranges
 
 @dataclass(frozen=True)
 class Connections:
-    """Keeps at most Concrete ML's number of connections per neuron (baseline)."""
+    """Keeps at most Concrete ML's number of connections per neuron (baseline).
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur import prune
+        >>> rule = Connections(bits=4, weight_bits=2, activation_bits=2)  # ⌊15 / (3 · 3)⌋ = 1
+        >>> prune(network, rule)["fc"].codes
+        array([[3, 0, 0]], dtype=int8)
+    """
 
     name: ClassVar[str] = "connections"
 

@@ -23,7 +23,21 @@ from secateur.ranges import Range
 
 @dataclass(frozen=True)
 class L1Ball:
-    """Keeps every channel's codes within A2Q's L1 budget (baseline)."""
+    """Keeps every channel's codes within A2Q's L1 budget (baseline).
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur import prune
+        >>> prune(network, L1Ball(bits=5))["fc"].codes  # Σ |code| ≤ (2^4 - 1) / 2^2
+        array([[3, 0, 0]], dtype=int8)
+    """
 
     name: ClassVar[str] = "l1-ball"
 

@@ -13,7 +13,21 @@ from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem, Salien
 
 @dataclass(frozen=True)
 class Magnitude:
-    """Removes the weights of least magnitude, in every layer or over all of them."""
+    """Removes the weights of least magnitude, in every layer or over all of them.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur import prune
+        >>> prune(network, Magnitude(sparsity=0.5))["fc"].codes
+        array([[3, 0, 0]], dtype=int8)
+    """
 
     name: ClassVar[str] = "magnitude"
 

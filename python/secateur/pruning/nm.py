@@ -18,7 +18,21 @@ from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem, Salien
 
 @dataclass(frozen=True)
 class NM:
-    """Keeps at most n of every m neighbouring weights."""
+    """Keeps at most n of every m neighbouring weights.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur import prune
+        >>> prune(network, NM(n=1, m=3))["fc"].codes
+        array([[3, 0, 0]], dtype=int8)
+    """
 
     name: ClassVar[str] = "nm"
 

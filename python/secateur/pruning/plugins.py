@@ -117,12 +117,22 @@ def plugins() -> tuple[Plugin, ...]:
 
 
 def strategies() -> Mapping[str, type[Strategy]]:
-    """Return name → class of every strategy that can be used, built-in or from a plugin."""
+    """Return name → class of every strategy that can be used, built-in or from a plugin.
+
+    Example:
+        >>> strategies()["accumulator"](bits=6).bits
+        6
+    """
     return {r.cls.name: r.cls for r in registered_strategies() if r.status == "ok"}
 
 
 def saliencies() -> Mapping[str, type[Saliency]]:
-    """Return name → class of every saliency that can be used, built-in or from a plugin."""
+    """Return name → class of every saliency that can be used, built-in or from a plugin.
+
+    Example:
+        >>> "magnitude" in saliencies()
+        True
+    """
     return {r.cls.name: r.cls for r in registered_saliencies() if r.status == "ok"}
 
 

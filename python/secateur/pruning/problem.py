@@ -95,6 +95,13 @@ class PrunableLayer:
 
     Raises:
         ShapeError: arrays that do not fit `weight`; names the layer and both shapes.
+
+    Example:
+        >>> import numpy as np
+        >>> codes, zero = np.array([[3, -1, 2]]), np.zeros(1, int)
+        >>> layer = PrunableLayer("fc", codes * 1.0, codes, zero, zero + 3, zero, codes != 0)
+        >>> layer.shape, layer.ranges().low, layer.ranges().high
+        ((1, 3), array([-3]), array([15]))
     """
 
     name: str
@@ -290,7 +297,12 @@ def _freeze(value: Any, *names: str) -> None:
 
 @runtime_checkable
 class Saliency(Protocol):
-    """A score of how much each weight matters."""
+    """A score of how much each weight matters.
+
+    It may have a method `effects(problem, layer)` ↦ float64 [samples, *weight shape]: what the
+    loss of each sample changes by as a weight goes. Where weights go together, these are added
+    up and squared, instead of their scores.
+    """
 
     name: ClassVar[str]
 
@@ -313,6 +325,14 @@ class PruningProblem:
         differentiate: gives layer name → float64 [samples or 1, *weight shape], the gradients
             of the caller's loss with respect to the weights; None where there is no data.
         find_saliency: gives the saliency of a name; the host puts it here.
+
+    Example:
+        >>> import numpy as np
+        >>> codes, zero = np.array([[3, -1, 2]]), np.zeros(1, int)
+        >>> layer = PrunableLayer("fc", codes * 1.0, codes, zero, zero + 3, zero, codes != 0)
+        >>> problem = PruningProblem((layer,))
+        >>> problem["fc"].codes, len(problem.layers)
+        (array([[ 3, -1,  2]]), 1)
     """
 
     layers: tuple[PrunableLayer, ...]
@@ -384,19 +404,51 @@ class PruningProblem:
             SaliencyError: its code raised, or its scores are misshapen, negative or not finite;
                 names the layer.
         """
-        if isinstance(saliency, str):
-            if self.find_saliency is None:
-                raise UnknownSaliencyError(
-                    f"saliency {saliency!r}: this problem has no registry; hand it to "
-                    "apply_strategy, or give the saliency by value",
-                    name=saliency,
-                )
-            saliency = self.find_saliency(saliency)
-        return {layer.name: self._score(saliency, layer) for layer in self.layers}
+        found = self._found(saliency)
+        return {layer.name: self._score(found, layer) for layer in self.layers}
+
+    def effects(self, saliency: str | Saliency) -> Mapping[str, Floats] | None:
+        """Return what the loss changes by as weights go, where a saliency tells; else None.
+
+        Returns:
+            Layer name → float64 [samples, *weight shape]; finite.
+
+        Raises:
+            UnknownSaliencyError, MissingDataError, SaliencyError: see `saliency`.
+        """
+        found = self._found(saliency)
+        if not callable(getattr(found, "effects", None)):
+            return None
+        return {layer.name: self._effects(found, layer) for layer in self.layers}
+
+    def _found(self, saliency: str | Saliency) -> Saliency:
+        if not isinstance(saliency, str):
+            return saliency
+        if self.find_saliency is None:
+            raise UnknownSaliencyError(
+                f"saliency {saliency!r}: this problem has no registry; hand it to "
+                "apply_strategy, or give the saliency by value",
+                name=saliency,
+            )
+        return self.find_saliency(saliency)
 
     def _score(self, saliency: Saliency, layer: PrunableLayer) -> Floats:
+        scores = self._asked(saliency, "score", layer)
+        if scores.shape != layer.shape:
+            raise _misshapen(saliency, "scores", scores, layer, layer.shape)
+        _check_entries(saliency, "score", scores, layer, scores >= 0, " not below 0")
+        return scores
+
+    def _effects(self, saliency: Saliency, layer: PrunableLayer) -> Floats:
+        effects = self._asked(saliency, "effects", layer)
+        if effects.ndim != 1 + len(layer.shape) or effects.shape[1:] != layer.shape:
+            raise _misshapen(saliency, "effects", effects, layer, ("samples", *layer.shape))
+        _check_entries(saliency, "effect", effects, layer, np.isfinite(effects), "")
+        return effects
+
+    def _asked(self, saliency: Saliency, method: str, layer: PrunableLayer) -> Floats:
         try:
-            scores = np.asarray(saliency.score(self, layer), dtype=np.float64)
+            return np.asarray(getattr(saliency, method)(self, layer), dtype=np.float64)
         except (SecateurError, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -405,27 +457,35 @@ class PruningProblem:
                 saliency=saliency.name,
                 layer=layer.name,
             ) from error
-        if scores.shape != layer.shape:
-            raise SaliencyError(
-                f"saliency {saliency.name!r}, layer {layer.name!r}: scores have shape "
-                f"{scores.shape}, expected {layer.shape}",
-                saliency=saliency.name,
-                layer=layer.name,
-            )
-        wrong = ~(np.isfinite(scores) & (scores >= 0))
-        if wrong.any():
-            at = tuple(int(i) for i in np.argwhere(wrong)[0])
-            raise SaliencyError(
-                f"saliency {saliency.name!r}, layer {layer.name!r}: the score at {at} is "
-                f"{scores[at]}, expected a finite number not below 0",
-                saliency=saliency.name,
-                layer=layer.name,
-                index=at,
-                value=float(scores[at]),
-            )
-        return scores
 
     def with_masks(self, masks: Masks) -> PruningProblem:
         """Return the problem with `masks` in place of its layers' own."""
         layers = tuple(replace(x, mask=masks.get(x.name, x.mask)) for x in self.layers)
         return replace(self, layers=layers)
+
+
+def _misshapen(
+    saliency: Saliency, what: str, values: Floats, layer: PrunableLayer, expected: object
+) -> SaliencyError:
+    return SaliencyError(
+        f"saliency {saliency.name!r}, layer {layer.name!r}: {what} have shape {values.shape}, "
+        f"expected {expected}",
+        saliency=saliency.name,
+        layer=layer.name,
+    )
+
+
+def _check_entries(
+    saliency: Saliency, what: str, values: Floats, layer: PrunableLayer, fine: Mask, than: str
+) -> None:
+    wrong = ~(np.isfinite(values) & fine)
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise SaliencyError(
+            f"saliency {saliency.name!r}, layer {layer.name!r}: the {what} at {at} is "
+            f"{values[at]}, expected a finite number{than}",
+            saliency=saliency.name,
+            layer=layer.name,
+            index=at,
+            value=float(values[at]),
+        )

@@ -12,7 +12,21 @@ from secateur.pruning.problem import Masks, PruningProblem
 
 @dataclass(frozen=True)
 class Random:
-    """Removes weights drawn at random from every layer."""
+    """Removes weights drawn at random from every layer.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur import prune
+        >>> prune(network, Random(sparsity=0.7), seed=1)["fc"].codes
+        array([[ 0, -1,  0]], dtype=int8)
+    """
 
     name: ClassVar[str] = "random"
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from secateur.pruning.problem import Floats, PrunableLayer, PruningProblem, Saliency
+from secateur.pruning.taylor import TaylorSaliency
 
 
 @dataclass(frozen=True)
@@ -74,4 +75,5 @@ SALIENCIES: tuple[type[Saliency], ...] = (
     ActivationSaliency,
     GradientSaliency,
     FisherSaliency,
+    TaylorSaliency,
 )

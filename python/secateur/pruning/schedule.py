@@ -27,8 +27,14 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class OneShot:
-    """Select once, after `at` steps of warm-up; what follows trains under fixed masks."""
+class OneShot(Schedule):
+    """Select once, after `at` steps of warm-up; what follows trains under fixed masks.
+
+    Example:
+        >>> schedule = OneShot(at=100)
+        >>> [step for step in range(1, 1000) if schedule.due(step)]
+        [100]
+    """
 
     at: int = 1
 
@@ -43,7 +49,7 @@ class OneShot:
 
 
 @dataclass(frozen=True)
-class Reselect:
+class Reselect(Schedule):
     """Select at the full target every `every` steps from `begin` to `end`, as weights move.
 
     Args:
@@ -73,7 +79,7 @@ class Reselect:
 
 
 @dataclass(frozen=True)
-class Iterative:
+class Iterative(Schedule):
     """Train, prune, retrain: `rounds` selections, each going as far again as the one before.
 
     Han et al., "Learning both Weights and Connections for Efficient Neural Networks"
@@ -98,6 +104,7 @@ class Iterative:
 
     @property
     def gradual(self) -> bool:
+        """Whether some selection goes less far than the last."""
         return self.rounds > 1
 
     def due(self, step: int) -> bool:
@@ -110,7 +117,7 @@ class Iterative:
 
 
 @dataclass(frozen=True)
-class Gradual:
+class Gradual(Schedule):
     """Towards the target along 1 − (1 − t)^power, t from 0 at `begin` to 1 at `end`.
 
     Zhu and Gupta, "To prune, or not to prune" (2017), equation 1, with power 3.

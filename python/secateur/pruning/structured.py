@@ -1,24 +1,45 @@
-"""Structured pruning: whole neurons, channels or filters of least norm go.
+"""Structured pruning: whole neurons, channels or filters go, those that matter least.
 
-Li et al., "Pruning Filters for Efficient ConvNets" (ICLR 2017). With a channel go all the
+By the norm of their weights (Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017), or
+by a saliency, which may see the loss (Molchanov et al., CVPR 2019). With a channel go all the
 weights that read it, so that `shrink` can remove it from the network. Channels that a
 residual add brings together go together or not at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from secateur.pruning.options import check_fraction, check_types, refused
-from secateur.pruning.problem import Floats, Integers, Mask, Masks, PruningProblem
+from secateur.pruning.problem import Floats, Integers, Mask, Masks, PruningProblem, Saliency
 
 
 @dataclass(frozen=True)
 class Structured:
-    """Removes whole neurons or channels of least norm, with all that reads them."""
+    """Removes whole neurons or channels that matter least, with all that reads them.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (
+        ...         Linear("one", "input", np.array([[3, -1, 2], [0, 1, 0]], np.int8)),
+        ...         Linear("two", "one", np.array([[1, 2]], np.int8)),
+        ...     ),
+        ...     Output("two", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur import prune
+        >>> pruned = prune(network, Structured(sparsity=0.5))
+        >>> pruned["one"].codes, pruned["two"].codes
+        (array([[ 3, -1,  2],
+               [ 0,  0,  0]], dtype=int8), array([[1, 0]], dtype=int8))
+    """
 
     name: ClassVar[str] = "structured"
 
@@ -26,11 +47,16 @@ class Structured:
         default=0.5, metadata={"doc": "fraction of the removable channels removed, from 0 to 1"}
     )
     norm: float = field(
-        default=2.0, metadata={"doc": "p of the Lp norm of a channel's weights, above 0"}
+        default=2.0,
+        metadata={"doc": "p of the Lp norm of a channel's weights, above 0; of magnitude alone"},
     )
     scope: Literal["layer", "global"] = field(
         default="layer",
         metadata={"doc": "the fraction holds in every layer, or over all layers together"},
+    )
+    saliency: str | Saliency = field(
+        default="magnitude",
+        metadata={"doc": "the score by which channels are compared; taylor sees the loss"},
     )
 
     def __post_init__(self) -> None:
@@ -45,10 +71,10 @@ class Structured:
         The strongest group of a layer always stays: one of no channels passes nothing on.
         """
         channels = channels_of(problem)
-        strength = _strength(problem, channels, self.norm)
-        heads = np.flatnonzero(channels.removable & (channels.group == np.arange(len(strength))))
-        gone = np.isin(channels.group, _weakest(heads, strength, channels, self))
-        return _without(gone, channels, problem)
+        strengths = strength(problem, channels, self)
+        heads = np.flatnonzero(channels.removable & (channels.group == np.arange(len(strengths))))
+        gone = np.isin(channels.group, _weakest(heads, strengths, channels, self))
+        return without(gone, channels, problem)
 
     def toward(self, fraction: float, problem: PruningProblem) -> Structured:
         """Return the strategy with as much of its sparsity."""
@@ -98,7 +124,7 @@ def channels_of(problem: PruningProblem) -> Channels:
     return Channels(start, group, all_removable[group])
 
 
-def _without(gone: Mask, channels: Channels, problem: PruningProblem) -> Masks:
+def without(gone: Mask, channels: Channels, problem: PruningProblem) -> Masks:
     """The masks of a problem without the channels that are `gone` and what reads them."""
     masks = {x.name: x.mask & ~_rows(gone, channels.start[x.name], x.shape) for x in problem.layers}
     for coupling in problem.couplings:
@@ -111,17 +137,54 @@ def _without(gone: Mask, channels: Channels, problem: PruningProblem) -> Masks:
     return masks
 
 
-def _strength(problem: PruningProblem, channels: Channels, norm: float) -> Floats:
-    """Σ|w|^p of every group, at its head; its p-th root, the norm, would order them the same.
+def strength(problem: PruningProblem, channels: Channels, strategy: Structured) -> Floats:
+    """How much every group matters, at its head."""
+    if strategy.saliency == "magnitude":
+        return _by_group(_powers(problem, strategy.norm), channels)
+    effects = problem.effects(strategy.saliency)
+    if effects is None:
+        scores = problem.saliency(strategy.saliency)
+        kept = [(scores[x.name] * x.mask).reshape(len(x.mask), -1) for x in problem.layers]
+        return _by_group(np.concatenate([each.sum(axis=1) for each in kept]), channels)
+    return _joint(problem, channels, effects)
+
+
+def _powers(problem: PruningProblem, norm: float) -> Floats:
+    """Σ|w|^p of every channel; its p-th root, the norm, would order them the same.
 
     Weights are measured against the largest of all, so that no power overflows.
     """
     weights = [np.abs(x.weight * x.mask).reshape(len(x.weight), -1) for x in problem.layers]
     largest = max(w.max() for w in weights) or 1.0
-    powers = np.concatenate([((w / largest) ** norm).sum(axis=1) for w in weights])
-    strength = np.zeros(powers.shape)
-    np.add.at(strength, channels.group, powers)
+    return np.concatenate([((w / largest) ** norm).sum(axis=1) for w in weights])
+
+
+def _joint(problem: PruningProblem, channels: Channels, effects: Mapping[str, Floats]) -> Floats:
+    """E[(Σ effects)²] over the weights that read a group, which is what its outputs are worth."""
+    samples = max(len(each) for each in effects.values())
+    total = np.zeros((len(channels.group), samples))
+    for consumer in problem.layers:
+        each = effects[consumer.name]
+        rows = each.reshape(len(each), consumer.groups, -1, *consumer.shape[1:])
+        read = rows.sum(axis=(2, *range(4, rows.ndim))).reshape(len(each), -1)
+        # A column that several channels of a group feed is read once.
+        pairs = [
+            c.columns + np.array([channels.start[c.producer], 0])
+            for c in problem.couplings
+            if c.consumer == consumer.name
+        ]
+        if pairs:
+            fed, columns = np.concatenate(pairs).T
+            heads, columns = np.unique([channels.group[fed], columns], axis=1)
+            np.add.at(total, heads, read.T[columns])
+    strength: Floats = (total**2).mean(axis=1)
     return strength
+
+
+def _by_group(strength: Floats, channels: Channels) -> Floats:
+    total = np.zeros(strength.shape)
+    np.add.at(total, channels.group, strength)
+    return total
 
 
 def _weakest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from secateur.analysis import analyze
-from secateur.errors import ScheduleError, SpecificationError
+from secateur.errors import MissingDataError, ScheduleError, SpecificationError
 from secateur.network import Box, Lookup, Network, Operation, Shape
 from secateur.pruning.apply import (
     AppliedMasks,
     Miss,
-    Step,
+    Offered,
     Strategies,
     apply_steps,
     masks_of,
@@ -29,7 +30,7 @@ from secateur.pruning.apply import (
     steps_of,
 )
 from secateur.pruning.couplings import couplings_of
-from secateur.pruning.hold import hold_back
+from secateur.pruning.hold import Hold
 from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
 from secateur.pruning.prune import fixed_of, layer_of, problem_of
 from secateur.pruning.schedule import Reselect, Schedule
@@ -69,8 +70,11 @@ class Pruner:
 
     Once the target is reached, the codes of every step keep to the widths that the strategy
     promises. Weights that a step takes beyond are held back at the edge of the code that fits
-    (`hold_back`), and every 20 steps without a selection one is made within the last masks, at
-    scales fitted anew. So what training ends with is what `finish` proves, at the same accuracy.
+    (`bounds.hold_back`), and every 20 steps without a selection one is made within the last
+    masks, at scales fitted anew. Of a chain, that is within what its first strategies have left
+    that promise no width: the neurons that `Structured` has removed stay removed, while
+    `Accumulator` goes on choosing among the weights of the others. So what training ends with is
+    what `finish` proves, at the same accuracy.
 
     >>> import torch
     >>> from torch import nn
@@ -117,7 +121,8 @@ class Pruner:
                 target where not given.
             input_shape: shape of one sample; models from `quantize` know theirs.
             samples: float [samples, *input shape], for saliencies that look at activations.
-            targets: [samples, ...], with `samples`, for saliencies that look at gradients.
+            targets: [samples, ...], with `samples`, for saliencies that look at gradients. Without
+                them these see the gradients of training itself, of the last batches.
             loss: (output, targets) ↦ scalar, whose gradients those are.
             seed: of the strategy's random generator.
             options: those of a single name.
@@ -137,7 +142,7 @@ class Pruner:
         self._model = model
         reading = read(model, input_shape)
         self._input_shape = reading.network.input.shape
-        self._spreads: dict[str, torch.Tensor] = {}
+        self._holds: tuple[tuple[Hold, ...], bool] | None = None
         paths = {module: path for path, module in model.named_modules()}
         # By name, so that a copy of model and pruner has its own.
         self._paths = {name: paths[x.module] for name, x in reading.layers.items()}
@@ -146,9 +151,10 @@ class Pruner:
         if samples is not None:
             activate = partial(_activations, model, self._paths, samples)
             self._structure = replace(self._structure, activate=activate)
+        self._recorded: deque[Mapping[str, NDArray[np.float32]]] | None = None
+        self._differentiate: Callable[[], Mapping[str, Floats]] | None = None
         if samples is not None and targets is not None:
-            differentiate = partial(_gradients, model, self._paths, samples, targets, loss)
-            self._structure = replace(self._structure, differentiate=differentiate)
+            self._differentiate = partial(_gradients, model, self._paths, samples, targets, loss)
         for miss in misses(self._steps, self._structure):
             if miss.fixed:
                 raise miss.error()
@@ -186,6 +192,8 @@ class Pruner:
         """
         progress = self._progress
         progress.steps += 1
+        if self._recorded is not None:
+            self._recorded.append(self._last_gradients())
         if self.schedule.due(progress.steps):
             self.select(self.schedule.fraction(progress.steps))
         elif progress.complete:
@@ -204,10 +212,16 @@ class Pruner:
         progress = self._progress
         problem = self._problem(self._allowed)
         steps = tuple(_toward(step, fraction, problem) for step in self._steps)
-        self._set(masks_of(apply_steps(problem, steps, self._rescaled)), selected=True)
+        leading = next((k for k, s in enumerate(steps) if method_of(s.strategy, "widths")), 0)
+        # What these remove stays removed; what the others do may come back within it.
+        left = apply_steps(problem, steps[:leading], self._rescaled)
+        final = apply_steps(left, steps[leading:], self._rescaled)
+        self._set(masks_of(left if leading else final), selected=True)
+        self._set(masks_of(final))
         progress.complete, progress.selected_at = fraction == 1.0, progress.steps
-        if progress.complete:
-            self._cut(self._promising)
+        promising = self._promising
+        if progress.complete and self._budgets(promising)[1]:
+            self._cut(promising)
         return self.masks
 
     def finish(self) -> FinalMasks:
@@ -260,7 +274,7 @@ class Pruner:
         return self._model.get_submodule(self._paths[name])
 
     @property
-    def _promising(self) -> tuple[Step, ...]:
+    def _promising(self) -> tuple[Offered, ...]:
         return tuple(s for s in self._steps if method_of(s.strategy, "widths"))
 
     def _mask(self, name: str) -> WeightMask:
@@ -277,16 +291,19 @@ class Pruner:
         progress, promising = self._progress, self._promising
         if not promising:
             return
-        within = {name: _numpy(self._mask(name).selected.bool()) for name in self._paths}
         if (progress.steps - progress.selected_at) % _EVERY == 0:
+            within = {name: _numpy(self._mask(name).selected.bool()) for name in self._paths}
             again = apply_steps(self._problem(within), promising, self._rescaled)
             self._set(masks_of(again))
             return
-        if self._held_back(promising):
+        holds, others = self._budgets(promising)
+        for hold in holds:
+            hold.back()
+        if others:
             self._cut(promising)
 
-    def _cut(self, steps: tuple[Step, ...]) -> None:
-        """Remove what does not fit from channels that `_held_back` cannot bring back.
+    def _cut(self, steps: tuple[Offered, ...]) -> None:
+        """Remove what does not fit from channels that no `Hold` brings back.
 
         Each round leaves less: the scales that a quantiser takes from what is left can grow
         codes again.
@@ -300,26 +317,24 @@ class Pruner:
             channels = {name: _column(w, again[name]) for name, w in wide.items()}
             self._set({n: np.where(c, again[n], now[n].mask) for n, c in channels.items()})
 
-    def _held_back(self, steps: Sequence[Step]) -> bool:
-        """Hold back the weights of layers whose spans have a budget; say whether others have."""
-        others = False
-        for step in steps:
+    def _budgets(self, promising: tuple[Offered, ...]) -> tuple[tuple[Hold, ...], bool]:
+        """Return the holds on layers whose spans have a budget, and whether others have one."""
+        if self._holds is not None and all(hold.current for hold in self._holds[0]):
+            return self._holds
+        holds: list[Hold | None] = []
+        for step in promising:
             for name, width in promised(step, self._structure).items():
                 if name in self._structure.fixed:
                     continue
-                module, layer = self._module(name), self._structure[name]
-                code_range = settable_codes(module)
-                if code_range is None or isinstance(width, Range) or width < 0:
-                    others = True
+                if isinstance(width, Range) or width < 0:
+                    holds.append(None)
                     continue
-                if name not in self._spreads:
-                    spans = Ranges(layer.low, layer.high).span.astype(np.float64)
-                    rows = layer.per_row(spans)
-                    self._spreads[name] = torch.from_numpy(rows.reshape(-1, rows.shape[-1]).copy())
-                device = masks.unmasked(module).device
-                self._spreads[name] = spread = self._spreads[name].to(device)
-                hold_back(module, spread, 2.0 ** min(width, 64) - 1, code_range)
-        return others
+                layer = self._structure[name]
+                low, high = layer.per_row(layer.low), layer.per_row(layer.high)
+                holds.append(Hold.on(name, self._module(name), low, high, min(width, 64)))
+        found = tuple(hold for hold in holds if hold is not None)
+        self._holds = found, len(found) < len(holds)
+        return self._holds
 
     def _set(self, new: Masks, selected: bool = False) -> None:
         joint: dict[WeightMask, Mask] = {}
@@ -349,7 +364,31 @@ class Pruner:
     def _problem(self, kept: Masks) -> PruningProblem:
         """What the strategy sees: the weights of the moment, and of `kept` what may stay."""
         layers = tuple(self._layer(x, kept[x.name]) for x in self._structure.layers)
-        return replace(self._structure, layers=layers)
+        differentiate = self._differentiate or self._training_gradients
+        return replace(self._structure, layers=layers, differentiate=differentiate)
+
+    def _training_gradients(self) -> Mapping[str, Floats]:
+        """Return the gradients of the last training steps: of one, where none was asked before.
+
+        Molchanov et al. (2019) average so, over batches: what training computes in any case.
+        """
+        if self._recorded is None:
+            self._recorded = deque([self._last_gradients()], maxlen=_EVERY)
+        return {
+            name: np.stack([each[name] for each in self._recorded]).astype(np.float64)
+            for name in self._paths
+        }
+
+    def _last_gradients(self) -> Mapping[str, NDArray[np.float32]]:
+        gradients = {name: masks.unmasked(self._module(name)).grad for name in self._paths}
+        missing = [name for name, gradient in gradients.items() if gradient is None]
+        if missing:
+            raise MissingDataError(
+                f"layer {missing[0]!r} has no gradient to compare its weights by; call step() "
+                "between backward() and zero_grad(), or pass samples= and targets= to the Pruner",
+                needed="gradients",
+            )
+        return {name: _numpy(g.float()) for name, g in gradients.items() if g is not None}
 
     def _layer(self, layer: PrunableLayer, mask: Mask) -> PrunableLayer:
         """Return `layer` with the weights, codes and scales of the moment."""
@@ -389,7 +428,9 @@ class FinalMasks(AppliedMasks):
     `removed` is layer name → how many codes other than 0.
     """
 
-    def __init__(self, masks: Masks, steps: tuple[Step, ...], removed: Mapping[str, int]) -> None:
+    def __init__(
+        self, masks: Masks, steps: tuple[Offered, ...], removed: Mapping[str, int]
+    ) -> None:
         super().__init__(masks, steps)
         self.removed = dict(removed)
 
@@ -481,7 +522,7 @@ def _every_code(operation: Operation, sources: Sequence[Box]) -> Ranges | None:
     return Ranges.full((shape[0], *(1,) * (len(shape) - 1)), operation.table.codomain)
 
 
-def _toward(step: Step, fraction: float, problem: PruningProblem) -> Step:
+def _toward(step: Offered, fraction: float, problem: PruningProblem) -> Offered:
     """Return `step` with its strategy `fraction` of the way to its target."""
     if fraction == 1.0:
         return step
@@ -497,7 +538,7 @@ def _toward(step: Step, fraction: float, problem: PruningProblem) -> Step:
     return replace(step, strategy=part)
 
 
-def _cannot_go_gradually(step: Step) -> ScheduleError:
+def _cannot_go_gradually(step: Offered) -> ScheduleError:
     return ScheduleError(
         f"strategy {step} has no toward(fraction, problem), so that it cannot go gradually; "
         "use OneShot or Reselect, which select at the full target",

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Literal
+from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,7 @@ from secateur.network import (
     Add,
     Affine,
     Bend,
+    Combine,
     Concat,
     Conv,
     Count,
@@ -36,6 +38,7 @@ from secateur.network import (
     Output,
     Place,
     Quantize,
+    Ranking,
     Reshape,
     Shape,
     Step,
@@ -43,6 +46,8 @@ from secateur.network import (
     Take,
     Transpose,
 )
+from secateur.network.activations import RISING
+from secateur.network.ends import Chances
 from secateur.ranges import Range
 
 INPUT = "input"
@@ -53,11 +58,9 @@ LARGEST_FACTOR = 64
 #: Scales are stored in float32: ratios count as those of integers within its resolution.
 _SAME = 2.0**-22
 
-#: Activations that never fall; of leaky_relu, those whose slope is not negative.
-_RISING = {
-    *("celu", "elu", "hardsigmoid", "hardtanh", "leaky_relu", "logsigmoid", "relu"),
-    *("selu", "sigmoid", "softplus", "softsign", "tanh"),
-}
+#: Steps that a combination of functions may hold, and how deep they may be nested: doubling ones
+#: would fill any memory, nested ones any stack.
+_LARGEST_COMBINATION, _DEEPEST_COMBINATION = 1024, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +131,56 @@ class Reaching:
         return Reaching(np.stack([np.asarray(move(each)) for each in self.arrays], axis=-1))
 
 
-Waiting = Scaling | Sloping | Reaching | Activation | Quantize
+@dataclass(frozen=True, eq=False)
+class Combining:
+    """One number of two functions of x, elementwise; see `Combine`.
+
+    Attributes:
+        size: how many steps it holds.
+        depth: how deep they are nested.
+    """
+
+    function: str
+    left: tuple[Waiting, ...]
+    right: tuple[Waiting, ...]
+    size: int = field(init=False)
+    depth: int = field(init=False)
+
+    @property
+    def arrays(self) -> tuple[Floats, ...]:
+        """What differs from element to element."""
+        return _arrays((*self.left, *self.right))
+
+    def __post_init__(self) -> None:
+        inner = [s for s in (*self.left, *self.right) if isinstance(s, Combining)]
+        alone = len(self.left) + len(self.right) - len(inner)
+        object.__setattr__(self, "size", 1 + alone + sum(s.size for s in inner))
+        object.__setattr__(self, "depth", 1 + max((s.depth for s in inner), default=0))
+
+    def moved(self, move: Callable[[Floats], Floats]) -> Combining:
+        """Return the step of the tensor whose elements `move` moves."""
+        return Combining(self.function, _moved(self.left, move), _moved(self.right, move))
+
+
+Waiting = Scaling | Sloping | Reaching | Combining | Activation | Quantize
+
+
+def _arrays(steps: Sequence[Waiting]) -> tuple[Floats, ...]:
+    own = (s for s in steps if not isinstance(s, Activation | Quantize))
+    return tuple(v for step in own for v in step.arrays)
+
+
+def _size(steps: Sequence[Waiting]) -> int:
+    return sum(s.size if isinstance(s, Combining) else 1 for s in steps)
+
+
+def _moderate(steps: Sequence[Waiting]) -> bool:
+    deepest = max((s.depth for s in steps if isinstance(s, Combining)), default=0)
+    return _size(steps) <= _LARGEST_COMBINATION and deepest <= _DEEPEST_COMBINATION
+
+
+def _moved(steps: Sequence[Waiting], move: Callable[[Floats], Floats]) -> tuple[Waiting, ...]:
+    return tuple(s if isinstance(s, Activation | Quantize) else s.moved(move) for s in steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,10 +243,7 @@ class Signal:
 
     def moved(self, source: str, move: Callable[[Floats], Floats]) -> Signal:
         """Return the signal of the same floats elsewhere: at `source`, where `move` moves them."""
-        steps = tuple(
-            s if isinstance(s, Activation | Quantize) else s.moved(move) for s in self.steps
-        )
-        return replace(self, source=source, steps=steps)
+        return replace(self, source=source, steps=_moved(self.steps, move))
 
 
 def codes(source: str, grid: Quantize) -> Signal:
@@ -367,25 +416,106 @@ class Assembly:
         kernel: Shape,
         stride: Shape,
         padding: tuple[tuple[int, int], ...],
-        divisor: int,
+        divisor: ArrayLike,
+        *,
+        taps: ArrayLike | None = None,
+        dilation: Shape | None = None,
     ) -> Signal:
-        """Return the sum of every window over `divisor`."""
+        """Return the sum of every window over `divisor`.
+
+        Args:
+            divisor: one, or one for each position: [1, *positions].
+            taps: how many elements a window has, padding left out, likewise; all by default.
+            dilation: gaps between the elements of a window; none by default.
+        """
         scaling = self._scaling(name, x)
-        taps = math.prod(kernel)
         if not scaling.per_channel:
             raise self.refuse(name, f"sums up what differs in scale; {self.advice}")
-        if scaling.offset.any() and np.any(padding):
+        if scaling.offset.any() and np.any(padding) and taps is None:
             raise self.refuse(name, f"pads what has a bias with zeros; {self.advice}")
-        source = self.emit(SumPool(self.free(name), x.source, kernel, stride, padding))
-        total = None
+        source = self._summed(name, x.source, kernel, stride, padding, dilation)
+        counted = np.asarray(math.prod(kernel) if taps is None else taps, float)
+        total, taps = None, math.prod(kernel)
         if x.range is not None:
             low, high = taps * x.range.low, taps * x.range.high
             total = Range(min(low, 0), max(high, 0)) if np.any(padding) else Range(low, high)
-        summed = Signal(source, (), total).scaled(scaling.factor, scaling.offset * taps)
+        summed = Signal(source, (), total).scaled(scaling.factor, scaling.offset * counted)
         return summed.divided(divisor)
 
+    def _summed(
+        self,
+        name: str,
+        source: str,
+        kernel: Shape,
+        stride: Shape,
+        padding: tuple[tuple[int, int], ...],
+        dilation: Shape | None,
+    ) -> str:
+        """Return the node of the sums of every window."""
+        if dilation is None or max(dilation) == 1:
+            return self.emit(SumPool(self.free(name), source, kernel, stride, padding))
+        channels = self.shapes[source][0]
+        ones = np.ones((channels, 1, *kernel), np.int8)
+        operation = Conv(
+            self.free(name),
+            source,
+            ones,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=channels,
+        )
+        return self.emit(operation)
+
+    def combine(self, name: str, function: str, signals: Sequence[Signal]) -> Signal | None:
+        """Return one table's worth of signals that are functions of one node; None elsewhere.
+
+        Args:
+            function: a name of `COMBINATIONS`.
+            signals: of one shape; the function takes them in order, two at a time.
+        """
+        for x in signals:
+            self._check_quantized(name, x)
+        common = self._of_one_source(signals)
+        if common is None:
+            return None
+        combined = reduce(lambda a, b: _combined(function, a, b), common)
+        if not _moderate(combined.steps):
+            raise self.refuse(
+                name,
+                f"makes a function of {_size(combined.steps)} steps of {combined.source!r}, more "
+                f"than {_LARGEST_COMBINATION}, or nested deeper than {_DEEPEST_COMBINATION}; "
+                f"{self.advice}",
+            )
+        return combined
+
+    def _of_one_source(self, signals: Sequence[Signal]) -> list[Signal] | None:
+        """Return signals as functions of the nearest node that tables make all of them of."""
+        traces = [self._trace(x) for x in signals]
+        for source in traces[0]:
+            if all(source in trace for trace in traces):
+                return [trace[source] for trace in traces]
+        return None
+
+    def _trace(self, x: Signal) -> dict[str, Signal]:
+        """Return `x` as a function of its own node, and of each that a table made that one of."""
+        found = {x.source: x}
+        while isinstance(made := self.operations.get(x.source), Lookup):
+            if not isinstance(made.table, FunctionTable) or not _moderate(x.steps):
+                break
+            x = _before(x, made.table, made.source, len(self.shape(x)))
+            found[x.source] = x
+        return found
+
     def add(self, name: str, signals: Sequence[Signal]) -> Signal:
-        """Return the sum of signals of one shape whose scales have ratios of small integers."""
+        """Return the sum of signals of one shape whose scales have ratios of small integers.
+
+        Activations of one node, which are no codes, are added up inside the next table.
+        """
+        if any(x.scaling is None for x in signals):
+            combined = self.combine(name, "add", signals)
+            if combined is not None:
+                return combined
         scalings = [self._scaling(name, x) for x in signals]
         factors = [s.factor for s in scalings]
         multiples = _multiples(factors)
@@ -436,13 +566,7 @@ class Assembly:
         if len(ranges) == len(signals):
             hull = Range(min(r.low for r in ranges), max(r.high for r in ranges))
         factor, offset = (
-            np.concatenate(
-                [
-                    np.broadcast_to(getattr(s, side), shape)
-                    for s, shape in zip(scalings, shapes, strict=True)
-                ],
-                axis=axis,
-            )
+            _concatenated([getattr(s, side) for s in scalings], shapes, axis)
             for side in ("factor", "offset")
         )
         return Signal(source, (), hull).scaled(factor, offset)
@@ -494,7 +618,11 @@ class Assembly:
             raise self.refuse(name, f"pads with {value} what differs in scale; {self.advice}")
         code = (value - float(scaling.offset)) / float(scaling.factor)
         if abs(code - round(code)) > _SAME * max(abs(code), 1.0):
-            raise self.refuse(name, f"pads with {value}, which is no code of its samples")
+            raise self.refuse(
+                name,
+                f"pads with {value}, which is no code of its samples; pad before their quantiser, "
+                f"or with a multiple of {float(scaling.factor):.6g}",
+            )
         return round(code)
 
     def give(
@@ -503,9 +631,11 @@ class Assembly:
         x: Signal,
         *,
         labels: tuple[str | float, ...] | None = None,
-        tail: Literal["softmax", "sigmoid"] | None = None,
+        tail: Chances | None = None,
+        ranking: Ranking | None = None,
+        steps: Sequence[Waiting] = (),
     ) -> None:
-        """Make `x` the output."""
+        """Make `x` the output, and `steps` what the clear side makes of its floats."""
         self._check_quantized(name, x)
         if x.scaling is None:
             raise self.refuse(
@@ -513,11 +643,13 @@ class Assembly:
                 "the model ends in an activation, which the clear side can apply itself; "
                 f"leave it out, or {self.advice}",
             )
-        if not x.scaling.per_channel:
+        differing = (v.size > max(v.shape[:1], default=1) for v in _arrays(steps))
+        if not x.scaling.per_channel or any(differing):
             raise self.refuse(name, f"ends in what differs within a channel; {self.advice}")
         scale, bias = x.scaling.factor.reshape(-1), x.scaling.offset.reshape(-1)
         one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
-        self.output = Output(x.source, one, zero, scale, bias, labels, tail)
+        after = tuple(map(_table_step, steps))
+        self.output = Output(x.source, one, zero, scale, bias, labels, tail, ranking, after)
 
     def codes_of(self, name: str, x: Signal) -> Quantize:
         """Return the grid of `x`; an error where it is on none."""
@@ -584,23 +716,21 @@ class Assembly:
         self.input = given
 
     def _lookup(self, name: str, x: Signal, grid: Quantize) -> Signal:
-        """Return the codes of a table; what differs along other axes than the first leads it."""
+        """Return the codes of a table; axes along which it differs become its first one."""
         shape = self.shape(x)
-        own = (s for s in x.steps if not isinstance(s, Activation | Quantize))
-        sides = [v for step in own for v in step.arrays]
-        differing = {axis for v in sides for axis in range(v.ndim) if v.shape[axis] > 1}
+        differing = {a for v in _arrays(x.steps) for a in range(v.ndim) if v.shape[a] > 1}
         name = self.free(name)
         if differing <= {0}:
             table = FunctionTable(_table_steps(x), grid)
             return codes(self.emit(Lookup(name, x.source, table)), grid)
-        if len(differing) == 1:
-            (axis,) = differing
-            order = (axis, *(a for a in range(len(shape)) if a != axis))
-            back = tuple(int(a) for a in np.argsort(order))
-            led = self.transpose(f"{name}.led", x, order)
-            return self.transpose(f"{name}.back", self._lookup(name, led, grid), back)
-        flat = self.reshape(f"{name}.flat", x, (math.prod(shape),))
-        return self.reshape(f"{name}.back", self._lookup(name, flat, grid), shape)
+        order = (*sorted(differing), *(a for a in range(len(shape)) if a not in differing))
+        led = self.transpose(f"{name}.led", x, order)
+        extents = self.shape(led)
+        tables = math.prod(extents[: len(differing)])
+        flat = self.reshape(f"{name}.flat", led, (tables, *extents[len(differing) :]))
+        looked = self.reshape(f"{name}.shaped", self._lookup(name, flat, grid), extents)
+        back = tuple(int(a) for a in np.argsort(order))
+        return self.transpose(f"{name}.back", looked, back)
 
     def _reshaped(self, name: str, source: str, shape: Shape) -> str:
         """Return the node of a reshape; two in a row become one."""
@@ -631,6 +761,15 @@ class Assembly:
         return self._reshaped(f"{times.name}.back", self.emit(times), shape)
 
 
+def _combined(function: str, a: Signal, b: Signal) -> Signal:
+    """Return one function of two of the same integers; what both begin with is done once."""
+    alike = zip(a.steps, b.steps, strict=False)
+    same = next((i for i, (s, t) in enumerate(alike) if s is not t), None)
+    same = min(len(a.steps), len(b.steps)) if same is None else same
+    combining = Combining(function, a.steps[same:], b.steps[same:])
+    return replace(a, steps=(*a.steps[:same], combining), label=b.label or a.label)
+
+
 def _keeps(grid: Quantize, given: Quantize) -> bool:
     """Return whether `grid` makes every code of `given` the same code again."""
     inside = grid.low <= given.low and given.high <= grid.high
@@ -649,7 +788,8 @@ def _rises(step: Waiting) -> bool:
     if isinstance(step, Scaling):
         return bool((step.factor > 0).all()) and step.per_channel
     if isinstance(step, Activation):
-        return step.name in _RISING and step.parameters.get("negative_slope", 0.0) >= 0
+        rises = RISING.get(step.name)
+        return rises is not None and rises(step.parameters)
     return isinstance(step, Quantize)
 
 
@@ -661,6 +801,21 @@ def _compact(values: ArrayLike) -> Floats:
         if array.shape[axis] > 1 and (array == first).all():
             array = first
     return array.reshape(()) if array.size == 1 else array
+
+
+def _concatenated(sides: Sequence[Floats], shapes: Sequence[Shape], axis: int) -> Floats:
+    """Return what holds of joined tensors, no larger along other axes than it differs there."""
+    first = sides[0]
+    if all(side.ndim == 0 and side == first for side in sides):
+        return first
+    wide = np.broadcast_shapes(
+        *(tuple(1 if a == axis else n for a, n in enumerate(side.shape)) for side in sides)
+    ) or (1,) * len(shapes[0])
+    parts = [
+        np.broadcast_to(side, (*wide[:axis], shape[axis], *wide[axis + 1 :]))
+        for side, shape in zip(sides, shapes, strict=True)
+    ]
+    return np.concatenate(parts, axis=axis)
 
 
 def _reshaped(values: Floats, before: Shape, after: Shape) -> Floats:
@@ -682,7 +837,39 @@ def _table_step(step: Waiting) -> Step:
             return Bend(slope.reshape(-1))
         case Reaching(thresholds):
             return Count(thresholds.reshape(-1, thresholds.shape[-1]))
+        case Combining(function, left, right):
+            return Combine(function, tuple(map(_table_step, left)), tuple(map(_table_step, right)))
     return step
+
+
+def _waiting(step: Step, axes: int) -> Waiting:
+    """Return what a table does as a step of the tensor of `axes` axes that it reads."""
+    column = (-1, *(1,) * (axes - 1))
+    match step:
+        case Affine(scale, offset):
+            return Scaling(scale.reshape(column), offset.reshape(column))
+        case Bend(slope):
+            return Sloping(slope.reshape(column))
+        case Count(thresholds):
+            return Reaching(thresholds.reshape(*column, thresholds.shape[-1]))
+        case Combine(function, left, right):
+            sides = (tuple(_waiting(s, axes) for s in side) for side in (left, right))
+            return Combining(function, *sides)
+    return step
+
+
+def _before(x: Signal, table: FunctionTable, source: str, axes: int) -> Signal:
+    """Return `x`, which holds the codes of a table, as a function of what the table reads."""
+    grid = table.quantize
+    first, *rest = x.steps or (Scaling(np.array(1.0), np.array(0.0)),)
+    made: tuple[Waiting, ...] = (*(_waiting(s, axes) for s in table.steps), grid)
+    if not (
+        isinstance(first, Scaling) and (first.factor == grid.scale).all() and not first.offset.any()
+    ):
+        # The floats of the grid become its codes again; rounding undoes what float64 adds.
+        whole = Quantize(1.0, grid.low, grid.high)
+        made = (*made, Scaling(np.array(1 / grid.scale), np.array(0.0)), whole, first)
+    return Signal(source, (*made, *rest), label=x.label)
 
 
 def _multiples(factors: Sequence[Floats]) -> list[int] | None:

@@ -45,6 +45,15 @@ def pareto(
 
     Raises:
         ColumnError: no such column, or gain or cost hold no numbers.
+
+    Example:
+        >>> from secateur.sweeps import grid, sweep
+        >>> points = grid(strategy=["accumulator", "magnitude"], bits=[4, 5, 6])
+        >>> def evaluate(point):
+        ...     return {"accuracy": point["bits"] / 7, "complexity": 10.0 ** point["bits"]}
+        >>> figure = pareto(sweep(points, evaluate))
+        >>> figure.axes[0].get_xlabel()
+        'complexity (less is better)'
     """
     gains, costs = results.numbers(gain), results.numbers(cost)
     known = results.columns.get(by, [""] * len(results))
@@ -98,6 +107,11 @@ def ranges(shown: Shown) -> Figure:
     Args:
         shown: a network or a report of `analyze`, of which the accumulators are shown; `Ranges`
             or arrays (low, high), integers [channels]; or several `Ranges` by their names.
+
+    Example:
+        >>> figure = ranges(([-3, 0], [4, 7]))
+        >>> figure.axes[0].get_ylabel()
+        'proved range'
     """
     figure, axes = _figure(7.0, 4.2)
     at, ticks = 0, []
@@ -139,6 +153,20 @@ def profile(columns: Mapping[str, NDArray[Any]]) -> Figure:
 
     Args:
         columns: what `sweep_bounds` gives for `Sparsities`.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur.sweeps import Sparsities, sweep_bounds
+        >>> figure = profile(sweep_bounds(network, Sparsities([0, 0.5, 1])))
+        >>> figure.axes[0].get_ylabel()
+        'accumulator bits'
     """
     figure, axes = _figure(7.0, 4.2)
     names = [name.removeprefix("bits.") for name in columns if name.startswith("bits.")]

@@ -48,6 +48,18 @@ def write_report(
     Raises:
         ColumnError: no such column as gain or cost, or no numbers in it.
         OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from secateur.sweeps import grid, sweep
+        >>> points = grid(strategy=["accumulator", "magnitude"], bits=[4, 5, 6])
+        >>> def evaluate(point):
+        ...     return {"accuracy": point["bits"] / 7, "complexity": 10.0 ** point["bits"]}
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = folder.name + "/report.html"
+        >>> write_report(sweep(points, evaluate), path)
+        >>> "Pareto" in open(path, encoding="utf-8").read()
+        True
     """
     front = results.pareto(gain, cost, floor=floor)
     template = Template(files("secateur.show").joinpath("report.html").read_text(encoding="utf-8"))

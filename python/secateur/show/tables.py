@@ -16,6 +16,38 @@ if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]
 
 
+class Displayed:
+    """What is looked at as lines and tables: text on a terminal, HTML in a notebook.
+
+    Example:
+        >>> class Bill(Displayed):
+        ...     def display(self):
+        ...         return Table(("what", "bits"), [("fc", 4)]), "4 bits in all"
+        >>> print(Bill())
+        what  bits
+        fc    4
+        4 bits in all
+    """
+
+    __slots__ = ()
+
+    def display(self) -> Iterable[Table | str]:
+        """Return what it shows, from top to bottom."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        lines = (line for part in self.display() for line in str(part).split("\n"))
+        return "\n".join(map(printable, lines))
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return "".join(
+            part.html() if isinstance(part, Table) else f"<pre>{escape(part)}</pre>"
+            for part in self.display()
+        )
+
+
 class Tabular:
     """What has a table can be looked at in a notebook, and exported."""
 

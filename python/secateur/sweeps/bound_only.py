@@ -38,6 +38,20 @@ class Sparsities:
     Args:
         levels: float [candidates], the same in every layer, or [candidates, layers].
         saliency: by which weights are compared.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur.sweeps import sweep_bounds
+        >>> columns = sweep_bounds(network, Sparsities([0, 0.5, 1]))
+        >>> columns["accumulator_bits"]
+        array([5, 4, 0])
     """
 
     levels: ArrayLike
@@ -51,6 +65,20 @@ class Widths:
     Args:
         bits: integer [candidates], the same for every layer, or [candidates, layers].
         saliency: whose kept total is the greatest.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[3, -1, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> from secateur.sweeps import sweep_bounds
+        >>> columns = sweep_bounds(network, Widths([3, 4, 5]))
+        >>> columns["accumulator_bits"], columns["sparsity.fc"]
+        (array([3, 4, 5]), array([0.66666667, 0.33333333, 0.        ]))
     """
 
     bits: ArrayLike

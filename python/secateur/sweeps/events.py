@@ -17,6 +17,14 @@ class Event:
         succeeded, failed: how many points of this run have been evaluated, with which end.
         found: how many the journal had.
         total: how many points there are; None where they are not counted beforehand.
+
+    Example:
+        >>> from secateur.sweeps import grid, sweep
+        >>> def tell(event):
+        ...     print(event.record.point, event.succeeded, "of", event.total)
+        >>> results = sweep(grid(n=[1, 2]), lambda p: {"square": p["n"] ** 2}, on_event=tell)
+        {'n': 1} 1 of 2
+        {'n': 2} 2 of 2
     """
 
     record: Record

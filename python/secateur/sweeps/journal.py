@@ -40,6 +40,18 @@ class Recorded:
     Iterating raises OSError where the file cannot be read, FileFormatError where it is no
     journal, FileVersionError where it is newer than this library, and JournalError where a
     record is damaged.
+
+    Args:
+        path: of the journal.
+
+    Example:
+        >>> import tempfile
+        >>> from secateur.sweeps import grid, sweep
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = folder.name + "/runs.jsonl"
+        >>> results = sweep(grid(n=[1, 2]), lambda point: {"square": point["n"] ** 2}, journal=path)
+        >>> [record.values["square"] for record in Recorded(path)]
+        [1, 4]
     """
 
     path: str | os.PathLike[str]

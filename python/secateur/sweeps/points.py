@@ -30,6 +30,11 @@ class Grid:
     """Every combination of the values of some axes, the last axis turning fastest.
 
     Iterating gives one dict per point and may be repeated; nothing is stored but the axes.
+
+    Example:
+        >>> points = Grid({"strategy": ("magnitude",), "sparsity": (0.5, 0.75)})
+        >>> len(points), next(iter(points))
+        (2, {'strategy': 'magnitude', 'sparsity': 0.5})
     """
 
     axes: Mapping[str, tuple[Any, ...]]

@@ -32,7 +32,18 @@ if TYPE_CHECKING:
 
 
 class Data(NamedTuple):
-    """Samples float32 [samples, *sample shape] and their classes, int64 [samples]."""
+    """The data of a recipe, to train by and to hold out.
+
+    Args:
+        train_samples, test_samples: float32 [samples, *sample shape].
+        train_targets, test_targets: the classes, int64 [samples].
+
+    Example:
+        >>> import numpy as np
+        >>> x, y = np.zeros((4, 2), np.float32), np.array([0, 1, 1, 0])
+        >>> Data(x[:3], y[:3], x[3:], y[3:]).test_targets
+        array([0])
+    """
 
     train_samples: Any
     train_targets: Any
@@ -67,6 +78,12 @@ class Recipe:
         encrypted_samples: how many test samples to run encrypted and compare; takes keys.
         threads: of torch; part of what makes a result repeatable.
         cache: directory of trained float networks; the user's own where not given.
+
+    Example:
+        >>> from secateur.sweeps import grid, sweep
+        >>> points = grid(strategy=["accumulator"], bits=[4, 5, 6], seed=range(3))
+        >>> recipe = Recipe(build=build, data=data, epochs=40)  # doctest: +SKIP
+        >>> results = sweep(points, recipe, executor=2, journal="runs.jsonl")  # doctest: +SKIP
     """
 
     build: Callable[[], nn.Module]

@@ -17,7 +17,15 @@ VALUES = (float, int, str, type(None))
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception that evaluate raised: the name of its type, its message, its traceback."""
+    """An exception that evaluate raised: the name of its type, its message, its traceback.
+
+    Example:
+        >>> from secateur.sweeps import grid, sweep
+        >>> results = sweep(grid(n=[0]), lambda point: {"inverse": 1 / point["n"]})
+        >>> failure = results.failures.records[0].outcome.failure
+        >>> failure.type, failure.message
+        ('ZeroDivisionError', 'division by zero')
+    """
 
     type: str
     message: str
@@ -26,7 +34,17 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What evaluating one point came to: `values`, or a `failure` and no values."""
+    """What evaluating one point came to: `values`, or a `failure` and no values.
+
+    Args:
+        values: name → number or string.
+        wall_s: seconds that it took.
+        failure: what was raised; None where nothing was.
+
+    Example:
+        >>> Outcome({"accuracy": 0.9}, wall_s=1.5).failure is None
+        True
+    """
 
     values: Mapping[str, Value]
     wall_s: float
@@ -43,6 +61,12 @@ class Record:
         point: its content.
         provenance: distribution → version of the code that it depends on.
         outcome: what came of it.
+
+    Example:
+        >>> from secateur.sweeps import grid, sweep
+        >>> record = sweep(grid(n=[3]), lambda point: {"square": point["n"] ** 2}).records[0]
+        >>> record.point, record.values
+        ({'n': 3}, {'square': 9})
     """
 
     index: int

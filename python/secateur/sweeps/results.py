@@ -39,6 +39,12 @@ class Results(Tabular):
 
     Args:
         source: the records in their order; read when they are first asked for.
+
+    Example:
+        >>> from secateur.sweeps import grid, sweep
+        >>> results = sweep(grid(n=[1, 2]), lambda point: {"square": point["n"] ** 2})
+        >>> len(results), results.numbers("square"), results.best("square").point
+        (2, array([1., 4.]), {'n': 2})
     """
 
     source: Iterable[Record]

@@ -17,6 +17,21 @@ class Suggestions:
     """Points of an Optuna study, asked for one by one and told what came of them.
 
     Made by `suggest`; can be drawn once.
+
+    Args:
+        study: of Optuna.
+        space: name → distribution of it.
+        trials: how many points to ask for.
+        objectives: the columns that the study is told.
+        ahead: how many points may be asked for before the first is told.
+
+    Example:
+        >>> import optuna
+        >>> from secateur.sweeps import suggest
+        >>> space = {"n": optuna.distributions.IntDistribution(1, 4)}
+        >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+        >>> isinstance(suggest(study, space, 3, "loss"), Suggestions)
+        True
     """
 
     def __init__(

@@ -396,6 +396,62 @@ def test_every_function(name):
     compare(g, g.quant(x, 0.0371, 6), samples=4.0)
 
 
+def _gelu_by_tanh(g, x):
+    cubic = g.node("Mul", g.node("Pow", x, 3.0), 0.044715)
+    inner = g.node("Tanh", g.node("Mul", g.node("Add", x, cubic), np.sqrt(2 / np.pi)))
+    return g.node("Mul", 0.5, g.node("Mul", x, g.node("Add", inner, 1.0)))
+
+
+def _quantised_gate(g, x):
+    return g.node("Mul", x, g.quant(g.node("Sigmoid", x), 1 / 64, 6, signed=0))
+
+
+#: Name → what is written out: (graph, accumulator) ↦ floats.
+WRITTEN_OUT = {
+    "silu": lambda g, x: g.node("Mul", x, g.node("Sigmoid", x)),
+    "a quantised gate": _quantised_gate,
+    "a quantised gate of codes": lambda g, x: _quantised_gate(g, g.quant(x, 0.07, 6)),
+    "codes and gate of one accumulator": lambda g, x: g.node(
+        "Mul", g.quant(x, 0.05, 6), g.quant(g.node("Sigmoid", x), 1 / 64, 6, signed=0)
+    ),
+    "gelu": lambda g, x: g.node(
+        "Mul", g.node("Mul", x, 0.5), g.node("Add", 1.0, g.node("Erf", g.node("Div", x, 2**0.5)))
+    ),
+    "gelu by tanh": _gelu_by_tanh,
+    "hardswish": lambda g, x: g.node(
+        "Mul", x, g.node("Div", g.node("Clip", g.node("Add", x, 3.0), 0.0, 6.0), 6.0)
+    ),
+    "mish": lambda g, x: g.node("Mul", x, g.node("Tanh", g.node("Softplus", x))),
+    "softsign": lambda g, x: g.node("Div", x, g.node("Add", 1.0, g.node("Abs", x))),
+    "sigmoid": lambda g, x: g.node("Div", 1.0, g.node("Add", 1.0, g.node("Exp", g.node("Neg", x)))),
+    "sigmoid, reciprocal": lambda g, x: g.node(
+        "Reciprocal", g.node("Add", 1.0, g.node("Exp", g.node("Neg", x)))
+    ),
+    "leaky relu": lambda g, x: g.node("Max", x, g.node("Mul", x, 0.1)),
+    "ends for each channel": lambda g, x: g.node(
+        "Min", g.node("Max", x, -0.3), np.linspace(0.1, 0.5, 40)
+    ),
+    "square": lambda g, x: g.node("Mul", x, x),
+    "a fraction": lambda g, x: g.node("Sub", x, g.node("Floor", x)),
+    "a sum of three": lambda g, x: g.node("Sum", x, g.node("Tanh", x), g.node("Sigmoid", x), 0.25),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_functions_of_one_accumulator_are_one_table(name):
+    g = Graph(12, seed=1)
+    x = g.node("MatMul", image(g, 5), g.weights(12, 40, scale=0.0625))
+    x = g.node("Add", x, g.rng.normal(size=40) * 0.01)
+    compare(g, g.quant(WRITTEN_OUT[name](g, x), 0.0371, 6), samples=4.0)
+
+
+def test_a_product_differs_over_any_axis():
+    g = Graph(*IMAGE)
+    x = g.node("Mul", image(g), g.rng.normal(size=(1, 1, 8)))
+    gate = g.node("Sigmoid", g.node("Add", x, g.rng.normal(size=(4, 8, 1))))
+    compare(g, g.quant(g.node("Mul", gate, x), 0.05, 5))
+
+
 @pytest.mark.parametrize("ends", [(-0.5, 0.75), (None, 0.5), (-0.25, None)])
 def test_clipped_floats(ends):
     g = Graph(12)

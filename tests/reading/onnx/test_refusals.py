@@ -41,21 +41,47 @@ REFUSED = {
         "MatMul", "has not been quantised; put a Quant"),
     "float weights": (CODES, lambda g: g.node("MatMul", codes(g), g.rng.normal(size=(12, 5))),
         "MatMul", "has float weights; put a Quant"),
+    "weights beyond int64": (CODES, lambda g: g.node(
+        "MatMul", codes(g), g.constant(np.full((12, 5), 2.0**63))),
+        "MatMul", "has weights of more than 32 bits; quantise them to fewer"),
     "blocks": (CODES, lambda g: g.node("MatMul", codes(g), g.quant(
         g.rng.normal(size=(12, 5)), 2.0 ** -np.arange(12.0)[:, None], 4)),
-        "MatMul", r"block-wise.*per output channel"),
+        "MatMul", r"block-wise.*for each output channel"),
     "blocks of dequantised weights": (CODES, lambda g: g.node("MatMul", codes(g), g.node(
         "DequantizeLinear", g.constant(np.ones((12, 5)), np.int8), np.ones((6, 5)),
         g.constant(np.zeros((6, 5)), np.int8), block_size=2, axis=0)),
-        "DequantizeLinear", "scale for every block; quantise per tensor"),
+        "DequantizeLinear", r"every block of 2 \(block_size\).*; quantise per tensor"),
+    "blocks of quantised samples": (CODES, lambda g: g.node(
+        "QuantizeLinear", g.input, np.ones((6, 6)), g.constant(np.zeros((6, 6)), np.int8),
+        block_size=2, axis=1),
+        "QuantizeLinear", r"every block of 2 \(block_size\).*; quantise per tensor"),
+    "blocks without a size": (CODES, lambda g: g.node("MatMul", codes(g), g.node(
+        "DequantizeLinear", g.constant(np.ones((12, 5)), np.int8), np.ones((6, 5)), axis=0)),
+        "DequantizeLinear", r"shape \(6, 5\), block-wise; quantise per tensor"),
+    "blocks that do not broadcast": (CODES, lambda g: g.node("MatMul", codes(g), g.quant(
+        g.rng.normal(size=(12, 5)), np.ones((6, 5)), 4)),
+        "Quant", r"scales of shape \(6, 5\).*constant of \(12, 5\); they do not fit"),
+    "blocks by a reshape": (CODES, lambda g: g.node("MatMul", codes(g), g.node("Reshape", g.quant(
+        g.rng.normal(size=(3, 4, 5)), 2.0 ** -np.arange(15.0).reshape(3, 1, 5), 4),
+        g.constant([12, 5], np.int64))),
+        "MatMul", r"weights of shape \(5, 12\).*block-wise.*one scale for each output channel"),
     "contracted scales": (IMAGE, lambda g: g.node("Conv", g.quant(
         g.input, 2.0 ** -np.arange(4.0).reshape(1, 4, 1, 1), 4), weights(g, 5, 4, 3, 3)),
         "Conv", "sums up elements of different scales; put a Quant"),
     "sums of scales": (CODES, lambda g: g.node("Add", x := codes(g), g.quant(
         g.node("Relu", g.node("Mul", x, 2.0)), np.pi, 4)),
         "Add", r"adds codes of scales \[0.25, 3.14.*one quantiser"),
-    "products": (CODES, lambda g: g.node("Mul", x := codes(g), x),
-        "Mul", "two values that depend on the data; only constants"),
+    "products": ((5, 5), lambda g: g.node("Mul", x := codes(g), g.quant(g.node(
+        "MatMul", x, weights(g, 5, 5)), 0.5, 4)),
+        "Mul", "multiplies values that depend on the data in two ways, by 'input' and 'Quant_3'; "
+        "one table reads one accumulator: make one factor constant"),
+    "gates over pixels": (IMAGE, lambda g: g.node("Mul", x := codes(g), g.node(
+        "Sigmoid", g.node("GlobalAveragePool", x))),
+        "Mul", r"shapes \[\(4, 1, 1\), \(4, 8, 8\)\]; only functions of one accumulator"),
+    "quotients": ((5, 5), lambda g: g.node("Div", x := codes(g), g.quant(g.node(
+        "MatMul", x, weights(g, 5, 5)), 0.5, 4)), "Div", "divides values.*make one factor"),
+    "a fractional exponent": (CODES, lambda g: g.node("Pow", codes(g), 0.5),
+        "Pow", "exponent 0.5; one of 1 to 8"),
     "products of matrices": ((3, 3), lambda g: g.node("MatMul", x := codes(g), x),
         "MatMul", "two values that depend on the data"),
     "an unknown operator": (CODES, lambda g: g.node("Cumsum", codes(g)),
@@ -80,23 +106,35 @@ REFUSED = {
     "a lost batch": ((12, 5), lambda g: g.node(
         "Reshape", codes(g), g.constant([-1, 5], np.int64)),
         "Reshape", "the batch not first; keep"),
-    "a last activation": (CODES, lambda g: g.node("Tanh", codes(g)),
-        "the graph", "ends in an activation"),
+    "two activations over pixels": (IMAGE, lambda g: g.node("Tanh", g.node(
+        "Mul", g.node("Sigmoid", codes(g)), g.rng.normal(size=(8, 8)))),
+        "the graph", "ends in what differs within a channel"),
     "softmax inside": (CODES, lambda g: g.node("MatMul", g.node("Softmax", codes(g)),
         weights(g, 12, 5)), "MatMul", "known in the clear only; end the model there"),
-    "softmax over pixels": (IMAGE, lambda g: g.node("Softmax", codes(g), axis=1),
-        "Softmax", "only the last scores"),
-    "five best": (CODES, lambda g: g.node(
-        "TopK", codes(g), g.constant([5], np.int64), outputs=2)[1],
-        "TopK", "ranks 5 scores; leave it out"),
-    "means that leave padding out": (IMAGE, lambda g: g.node(
+    "softmax over pixels": (IMAGE, lambda g: g.node("Softmax", codes(g), axis=2),
+        "Softmax", "not over their first axis; over the channels only"),
+    "too many best": (CODES, lambda g: g.node(
+        "TopK", codes(g), g.constant([13], np.int64), outputs=2)[1],
+        "TopK", r"ranks \[13\] of samples of shape \(12,\); one to all of the channels"),
+    "the best pixels": (IMAGE, lambda g: g.node(
+        "TopK", codes(g), g.constant([2], np.int64), outputs=2)[1], "TopK", "axis=1"),
+    "ranked twice": (CODES, lambda g: g.node("ArgMax", g.node(
+        "TopK", codes(g), g.constant([2], np.int64), outputs=2)[0], axis=1),
+        "ArgMax", "ranked already; rank the channels once"),
+    "a logarithm": (CODES, lambda g: g.node("Log", codes(g)), "Log", "no Softmax's"),
+    "a mean of nothing": (IMAGE, lambda g: g.node(
+        "AveragePool", codes(g), kernel_shape=[2, 2], pads=[2] * 4),
+        "AveragePool", "nothing but padding.*pad less"),
+    "scores of other divisors": (IMAGE, lambda g: g.node(
         "AveragePool", codes(g), kernel_shape=[3, 3], pads=[1] * 4),
-        "AveragePool", "no common divisor; count_include_pad=1"),
+        "the graph", "ends in what differs within a channel; put a Quant"),
+    "contracted divisors": (IMAGE, lambda g: g.node("Conv", g.node(
+        "AveragePool", codes(g), kernel_shape=[3, 3], pads=[1] * 4), weights(g, 5, 4, 3, 3)),
+        "Conv", "sums up elements of different scales; put a Quant"),
+    "a window too large": (IMAGE, lambda g: g.node("AveragePool", codes(g), kernel_shape=[9, 1]),
+        "AveragePool", "do not fit"),
     "dilated windows": (IMAGE, lambda g: g.node(
         "MaxPool", codes(g), kernel_shape=[3, 3], dilations=[2, 2]), "MaxPool", "dilated"),
-    "ceil_mode": (IMAGE, lambda g: g.node(
-        "MaxPool", codes(g), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
-        "MaxPool", "ceil_mode=0"),
     "stride 0": (IMAGE, lambda g: g.node(
         "Conv", codes(g), weights(g, 4, 4, 3, 3), strides=[0, 1]), "Conv", "strides"),
     "groups": (IMAGE, lambda g: g.node(
@@ -359,6 +397,90 @@ except secateur.errors.SecateurError as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.startswith("refused:"), done.stderr
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 4 << 20
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_combinations_that_double_are_refused_or_stay_small(chained):
+    """Ever more functions of one accumulator: no table of all their steps is made."""
+    g = Graph(6)
+    a = g.node("MatMul", codes(g), weights(g, 6, 4))
+    b = g.node("Tanh", a)
+    for _ in range(60):
+        a, b = g.node("Mul", a, b), g.node("Sub", b, a)
+        a = g.quant(a, 0.5, 4) if chained else a
+    with pytest.raises(UnsupportedOperatorError, match=r"function of \d+ steps.*; put a Quant"):
+        read_onnx(g.model(g.quant(a, 0.5, 4)))
+    g = Graph(6)
+    a = codes(g)
+    for _ in range(500):
+        a = g.node("Mul", a, g.node("Sigmoid", a))
+    assert len(read_onnx(g.model(g.quant(a, 0.5, 4))).operations) == 1
+
+
+def test_functions_within_functions_are_refused_before_the_stack_ends():
+    g = Graph(6)
+    x = a = codes(g)
+    for _ in range(80):
+        a = g.node("Mul", x, g.node("Sigmoid", g.quant(a, 0.1, 4)))
+    with pytest.raises(UnsupportedOperatorError, match="nested deeper than 64; put a Quant"):
+        read_onnx(g.model(a))
+
+
+def test_functions_in_a_row_without_end_are_refused():
+    nodes = [helper.make_node("Relu", [f"t{i}"], [f"t{i + 1}"]) for i in range(2100)]
+    nodes.append(helper.make_node("Relu", ["t2100"], ["y"]))
+    model = model_of(nodes, [value_info("t0", 1, 2)], [value_info("y")])
+    with pytest.raises(UnsupportedOperatorError, match="more than 2048 functions away"):
+        read_onnx(model, input=Quantize(0.5, -4, 3))
+
+
+AXES = [
+    ("Transpose", {"perm": [0, 0]}, "2 axes in the order"), ("Flatten", {"axis": 9}, "axis 9 of 2"),
+    ("Squeeze", {"axes": [7]}, "axis 7 of 2"), ("Unsqueeze", {"axes": [-9]}, "axis -9 of 3"),
+    ("Split", {"axis": 4}, "axis 4 of 2"), ("Concat", {"axis": -3}, "axis -3 of 2"),
+    ("ReduceMean", {"axes": [5]}, "axis 5 of 2"), ("Softmax", {"axis": 2}, "axis 2 of 2"),
+    ("ArgMax", {"axis": -3}, "axis -3 of 2"), ("ArgMax", {}, "along the batch axis"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("operator", "attributes", "problem"), AXES, ids=str)
+def test_axes_that_there_are_not(operator, attributes, problem):
+    node = helper.make_node(operator, ["x"], ["y"], name="here", **attributes)
+    model = model_of([node], [value_info("x", 1, 2)], [value_info("y")], opset=11)
+    with pytest.raises(UnsupportedOperatorError, match=f"node 'here'.*{problem}"):
+        read_onnx(model, input=Quantize(0.5, -4, 3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("operator", "attribute"),
+    [("LeakyRelu", "alpha"), ("Celu", "alpha"), ("Swish", "alpha"), ("Pad", "value")],
+)
+def test_attributes_that_are_no_numbers(operator, attribute, value):
+    node = helper.make_node(operator, ["x"], ["y"], name="here", **{attribute: value})
+    model = model_of([node], [value_info("x", 1, 2)], [value_info("y")], opset=10)
+    with pytest.raises(NotFiniteError, match=f"node 'here'.*{attribute} is"):
+        read_onnx(model, input=Quantize(0.5, -4, 3))
+
+
+def test_factors_that_overflow_name_their_node():
+    g = Graph(2)
+    x = g.input
+    for _ in range(9):
+        x = g.node("Mul", x, 3e38)
+    with pytest.raises(NotFiniteError, match="'Quant_9'"):
+        read_onnx(g.model(g.quant(x, 1.0, 4)))
+
+
+def test_constants_that_are_there_twice():
+    model = small()
+    model.graph.initializer.append(model.graph.initializer[0])
+    with pytest.raises(FileFormatError, match="more than one tensor called 'c0'"):
+        read_onnx(model)
+    model = small()
+    model.graph.initializer[0].float_data.append(1.0)
+    with pytest.raises(FileFormatError, match=r"stores tensor 'c0' in parts, or twice"):
+        read_onnx(model)
 
 
 def test_functions_are_refused():

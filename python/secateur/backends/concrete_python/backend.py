@@ -14,6 +14,7 @@ from concrete import fhe
 from concrete.fhe.dtypes import Integer
 from concrete.fhe.extensions.tag import tag_context
 from concrete.fhe.mlir import converter, utils
+from concrete.fhe.mlir.processors.assign_bit_widths import AdditionalConstraints
 from concrete.fhe.representation import GraphProcessor
 
 from secateur.backends.backend import (
@@ -33,7 +34,25 @@ from secateur.backends.estimates import Lookups
 from secateur.network import Integers
 
 #: Operations that give their elements on with the type that they have.
-_MOVING = {"broadcast_to", "copy", "expand_dims", "index_static", "reshape", "squeeze", "transpose"}
+_MOVING = {
+    "broadcast_to",
+    "copy",
+    "expand_dims",
+    "index_dynamic",
+    "index_static",
+    "reshape",
+    "squeeze",
+    "transpose",
+}
+
+
+def _as_wide_as_indexed(self: Any, node: Any, preds: Sequence[Any]) -> None:
+    """Constrain the widths of `tensor[index]`: what is taken out of a tensor is as wide."""
+    self.constraint(node, self.bit_widths[preds[0]] == self.bit_widths[node])
+
+
+# Of static indices it knows this; of clear ones it fails where the widths come out different.
+AdditionalConstraints.index_dynamic = _as_wide_as_indexed
 
 
 class _Share(GraphProcessor):  # type: ignore[misc]
@@ -58,7 +77,8 @@ def _signed_alike(
     for node in nx.topological_sort(graph.graph):
         low, high = declared[node]
         if node.operation.value == "generic" and node.properties["name"] in _MOVING:
-            low = min(low, *(max(alike[p][0], -1) for p in graph.ordered_preds_of(node)))
+            moved, *_ = graph.ordered_preds_of(node)
+            low = min(low, max(alike[moved][0], -1))
         alike[node] = (low, high)
     return alike
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from secateur.network import Activation, Floats
+from secateur import exact
+from secateur.network import Activation, Floats, Quantize
 from secateur.reading.onnx.operators import FOLDS, Call, Constant, operator
-from secateur.reading.signals import Signal, Sloping
+from secateur.reading.signals import Scaling, Signal, Sloping
+
+_LARGEST_EXPONENT = 8
 
 FOLDS.update(
     {
@@ -74,6 +78,38 @@ def _two_signals(call: Call) -> bool:
     return all(isinstance(call.value(i), Signal) for i in range(2))
 
 
+def _combined(call: Call, function: str, does: str) -> Signal:
+    """Return the function of inputs that are functions of one node, constants among them."""
+    signals = {i: call.signal(i) for i in range(len(call.inputs)) if _is_signal(call, i)}
+    first = next(iter(signals.values()))
+    shapes = sorted({call.assembly.shape(x) for x in signals.values()})
+    if len(shapes) > 1:
+        raise call.refuse(
+            f"{does} samples of shapes {shapes}", "only functions of one accumulator join so"
+        )
+    sides = []
+    for i in range(len(call.inputs)):
+        if i not in signals:
+            values = call.aligned(call.floats(i), shapes[0])
+            sides.append(first.then(Scaling(np.zeros_like(values), values)))
+        else:
+            sides.append(signals[i])
+    combined = call.assembly.combine(call.name, function, sides)
+    if combined is None:
+        names = " and ".join(repr(x.source) for x in signals.values())
+        raise call.refuse(
+            f"{does} values that depend on the data in two ways, by {names}",
+            "one table reads one accumulator: make one factor constant, or both functions of the "
+            "same node",
+        )
+    call.note("functions of one node: one table")
+    return replace(combined, label=call.name)
+
+
+def _is_signal(call: Call, index: int) -> bool:
+    return isinstance(call.value(index), Signal)
+
+
 @operator("Add", "Sum")
 def add(call: Call) -> Signal | Constant:
     """A bias, or a residual add."""
@@ -120,9 +156,7 @@ def mul(call: Call) -> Signal | Constant:
     if (constant := _constant(call, np.multiply)) is not None:
         return constant
     if _two_signals(call):
-        raise call.refuse(
-            "multiplies two values that depend on the data", "only constants are factors"
-        )
+        return _combined(call, "multiply", "multiplies")
     x, values, _ = _split(call)
     call.note("factor: in the next table")
     return x.scaled(values)
@@ -135,8 +169,8 @@ def div(call: Call) -> Signal | Constant:
         return constant
     if (constant := _constant(call, _divide)) is not None:
         return constant
-    if _two_signals(call) or not isinstance(call.value(0), Signal):
-        raise call.refuse("divides by what depends on the data", "only constants are divisors")
+    if _is_signal(call, 1):
+        return _combined(call, "divide", "divides")
     x, values, _ = _split(call)
     if not values.all():
         raise call.refuse("divides by zero", "check its constant")
@@ -148,6 +182,49 @@ def _divide(a: Floats, b: Floats) -> Floats:
     if a.dtype.kind == b.dtype.kind == "i":
         return np.trunc(a / b).astype(np.int64)
     return a / b
+
+
+@operator("Max", "Min")
+def extreme(call: Call) -> Signal:
+    """The greater or the lesser of functions of one node, and of constants."""
+    if len(call.inputs) == 1:
+        return call.signal(0)
+    name = "maximum" if call.node.operator == "Max" else "minimum"
+    return _combined(call, name, f"takes the {name} of")
+
+
+@operator("Reciprocal")
+def reciprocal(call: Call) -> Signal:
+    """1 / x."""
+    x = call.signal(0)
+    one = x.then(Scaling(np.array(0.0), np.array(1.0)))
+    return _of_one(call, "divide", one, x)
+
+
+def _of_one(call: Call, function: str, *sides: Signal) -> Signal:
+    """Return the function of signals that are functions of one node."""
+    combined = call.assembly.combine(call.name, function, sides)
+    assert combined is not None
+    return combined
+
+
+@operator("Swish", "QuickGelu")
+def swish(call: Call) -> Signal:
+    """X · sigmoid(α · x)."""
+    x = call.signal(0)
+    alpha = float(call.attribute("alpha", 1.0 if call.node.operator == "Swish" else 1.702))
+    gate = x.then(Scaling(np.array(alpha), np.array(0.0))).then(Activation("sigmoid"))
+    return replace(_of_one(call, "multiply", x, gate), label=call.name)
+
+
+_ROUNDED = {"Ceil": "ceil", "Floor": "floor", "Round": "half_even"}
+
+
+@operator(*_ROUNDED)
+def rounded(call: Call) -> Signal:
+    """Whole numbers."""
+    whole = Quantize(1.0, -exact.FLOAT64, exact.FLOAT64, _ROUNDED[call.node.operator])
+    return call.signal(0).then(whole, call.name)
 
 
 @operator("Neg")
@@ -199,6 +276,8 @@ def _function(name: str, **parameters: tuple[str, float]) -> Callable[[Call], Si
 for _operator, _read in {
     "Abs": _function("abs"),
     "Celu": _function("celu", alpha=("alpha", 1.0)),
+    "Erf": _function("erf"),
+    "Exp": _function("exp"),
     "Elu": _function("elu", alpha=("alpha", 1.0)),
     "HardSwish": _function("hardswish"),
     "LeakyRelu": _function("leaky_relu", negative_slope=("alpha", 0.01)),
@@ -227,10 +306,13 @@ def selu(call: Call) -> Signal:
     return x.scaled(call.attribute("gamma", 1.0507010221481323))
 
 
-@operator("Gelu")
+@operator("Gelu", "FastGelu")
 def gelu(call: Call) -> Signal:
     """The Gaussian error linear unit."""
-    approximate = call.attribute("approximate", "none") == "tanh"
+    if call.given(1):
+        raise call.refuse("adds a bias inside", "an Add before it")
+    fast = call.node.operator == "FastGelu"
+    approximate = fast or call.attribute("approximate", "none") == "tanh"
     return call.signal(0).then(Activation("gelu_tanh" if approximate else "gelu"), call.name)
 
 
@@ -247,13 +329,19 @@ def prelu(call: Call) -> Signal:
 
 @operator("Pow")
 def power(call: Call) -> Signal:
-    """The square, as x · x."""
-    x, exponent = call.signal(0), call.floats(1)
-    if exponent.size != 1 or float(exponent.reshape(())) not in (1.0, 2.0):
-        raise call.refuse(f"has the exponent {exponent}", "1 and 2 are read")
-    if float(exponent.reshape(())) == 1.0:
+    """A product of x and itself: whole exponents."""
+    x, exponents = call.signal(0), call.floats(1)
+    exponent = float(exponents.reshape(-1)[0]) if exponents.size == 1 else 0.0
+    if exponent not in range(1, _LARGEST_EXPONENT + 1):
+        raise call.refuse(
+            f"has the exponent {exponents}", f"one of 1 to {_LARGEST_EXPONENT} is read"
+        )
+    if exponent == 1:
         return x
-    return x.then(Activation("square"), call.name)
+    result = x.then(Activation("square"), call.name)
+    for _ in range(int(exponent) - 2):
+        result = _of_one(call, "multiply", result, x)
+    return replace(result, label=call.name)
 
 
 @operator("Identity", "Dropout")

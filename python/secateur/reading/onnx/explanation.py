@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from secateur.analysis import analyze
 from secateur.errors import SecateurError
-from secateur.network import Floats, FunctionTable, Integers, Lookup, Network, Quantize
+from secateur.network import (
+    Combine,
+    Floats,
+    FunctionTable,
+    Integers,
+    Lookup,
+    Network,
+    Quantize,
+    Step,
+)
 from secateur.ranges import Range
 from secateur.reading.onnx.model import load
 from secateur.reading.onnx.read import Passage, Reader, Source
@@ -89,6 +98,14 @@ def explain(
     Raises:
         FileFormatError: the file is damaged.
         UnsupportedOperatorError: the graph as a whole is none that is read.
+
+    Example:
+        >>> from onnx import TensorProto, helper
+        >>> x, y = (helper.make_tensor_value_info(n, TensorProto.UINT8, [1, 2]) for n in "xy")
+        >>> graph = helper.make_graph([helper.make_node("NonZero", ["x"], ["y"])], "g", [x], [y])
+        >>> model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+        >>> [(line.name, line.became) for line in explain(model).lines]
+        [('NonZero_0', 'refused')]
     """
     reader = Reader(load(model), input, sum_bits)
     lines, refused = [], []
@@ -139,13 +156,20 @@ def near_ties(table: FunctionTable, low: Integers, high: Integers) -> int:
     for channel, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
         own = table.restricted(np.arange(len(low)) == channel)
         x = np.arange(first, last + 1, dtype=np.float64)[:, None]
-        near = np.zeros(x.shape, np.bool_)
-        for step in (*own.steps, own.quantize):
-            if isinstance(step, Quantize):
-                near |= _near(step, x)
-            x = step(x)
-        found += int(near.sum())
+        found += int(_near_after((*own.steps, own.quantize), x).sum())
     return found
+
+
+def _near_after(steps: Sequence[Step], x: Floats) -> NDArray[np.bool_]:
+    """Return where some rounding of `steps` sees a value next to a tie."""
+    near = np.zeros(x.shape, np.bool_)
+    for step in steps:
+        if isinstance(step, Quantize):
+            near |= _near(step, x)
+        elif isinstance(step, Combine):
+            near |= _near_after(step.left, x) | _near_after(step.right, x)
+        x = step(x)
+    return near
 
 
 def _near(grid: Quantize, x: Floats) -> NDArray[np.bool_]:

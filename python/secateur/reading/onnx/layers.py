@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur import exact
 from secateur.network import Floats, Integers, Shape
 from secateur.reading.onnx.operators import Call, Constant, operator, per_axis
-from secateur.reading.onnx.quantisers import centred, dequantized, quantized_linear
+from secateur.reading.onnx.quantisers import (
+    centred,
+    check_zero_type,
+    dequantized,
+    quantized_linear,
+)
 from secateur.reading.signals import Signal
 
 _WIDEST_CODE = 1 << 31
@@ -37,14 +43,17 @@ def weights(call: Call, value: Signal | Constant, order: Shape | None = None) ->
             raise call.refuse(
                 "has float weights", "put a Quant node, or DequantizeLinear, between them and it"
             )
-        codes, scale = value.values.astype(np.int64), np.ones((1,) * value.values.ndim)
-    if np.abs(codes).max(initial=0) >= _WIDEST_CODE:
+        # Wider ones are refused below; int64 may not hold them.
+        codes = np.clip(value.values, -_WIDEST_CODE, _WIDEST_CODE).astype(np.int64)
+        scale = np.ones((1,) * codes.ndim)
+    if exact.magnitude(codes) >= _WIDEST_CODE:
         raise call.refuse("has weights of more than 32 bits", "quantise them to fewer")
     rows = scale.reshape(len(scale), -1)
     if (rows != rows[:, :1]).any():
         raise call.refuse(
-            "has weight scales that differ within an output channel (block-wise)",
-            "quantise its weights per tensor or per output channel",
+            f"has weights of shape {codes.shape}, output channels first, whose scales differ "
+            "within an output channel (block-wise)",
+            "quantise them per tensor, or with one scale for each output channel",
         )
     each = rows[:, 0]
     note = "one scale" if (each == each[0]).all() else "a scale for each channel"
@@ -214,17 +223,31 @@ def linear(call: Call, x: Signal, weight: Weights, bias: Floats | None) -> Signa
 
 
 def _from_left(call: Call, a: Constant, x: Signal) -> Signal:
-    """Return a · x for samples of two axes."""
+    """Return a · x for samples of at least two axes: along the last axis but one."""
     shape = call.assembly.shape(x)
     if a.values.ndim > 2 and math.prod(a.values.shape[:-2]) == 1:
         a = a.moved(lambda v: v.reshape(v.shape[-2:]))
-    if len(shape) != 2 or a.values.ndim != 2 or a.values.shape[1] != shape[0]:
+    if len(shape) < 2 or a.values.ndim != 2 or a.values.shape[1] != shape[-2]:
         raise call.refuse(
             f"multiplies weights of shape {a.values.shape} and samples of {shape}",
-            "they do not fit",
+            "one matrix for the last axis but one of all samples is read",
         )
     weight = weights(call, a)
-    return _over_columns(call, x, weight, np.zeros(len(weight.codes)))
+    bias = np.zeros(len(weight.codes))
+    if len(shape) == 2:
+        return _over_columns(call, x, weight, bias)
+    axes = len(shape) - 1
+    order = (axes - 1, *range(axes - 1), axes)
+    led = call.assembly.transpose(f"{call.name}.led", x, order)
+    flat = call.assembly.reshape(
+        f"{call.name}.columns", led, (shape[-2], math.prod(shape) // shape[-2])
+    )
+    y = _over_columns(call, flat, weight, bias)
+    shaped = call.assembly.reshape(
+        f"{call.name}.shaped", y, (len(weight.codes), *shape[:-2], shape[-1])
+    )
+    back = tuple(int(a) for a in np.argsort(order))
+    return call.assembly.transpose(f"{call.name}.back", shaped, back)
 
 
 def _over_columns(call: Call, x: Signal, weight: Weights, bias: Floats) -> Signal:
@@ -264,6 +287,7 @@ def _integer_samples(call: Call, at: int, zero_at: int) -> Signal:
 
 def _integer_weights(call: Call, at: int, zero_at: int, axis: int) -> Constant:
     value = call.constant(at)
+    check_zero_type(call, value, zero_at)
     zero = call.floats(zero_at, 0.0)
     if zero.size > 1:
         column = tuple(-1 if a == axis % value.values.ndim else 1 for a in range(value.values.ndim))
@@ -315,14 +339,40 @@ def _requantized(call: Call, y: Signal, scale_at: int, zero_at: int) -> Signal |
     return quantized_linear(call, y, scale_at, zero_at, *INTEGERS[kind])
 
 
+def _cut(
+    call: Call, extents: Shape, stride: Shape, spans: list[int], extra: Shape
+) -> tuple[tuple[tuple[int, int], ...], Shape]:
+    """Return what a transposed convolution cuts off (before, after) each axis, and adds after it.
+
+    Args:
+        spans: extents of all that the windows reach.
+        extra: output_padding; what is missing to a wanted extent adds to it.
+    """
+    axes, mode = len(extents), call.attribute("auto_pad", "NOTSET")
+    wanted = call.attribute("output_shape", ())
+    if not wanted and mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = [n * s for n, s in zip(extents, stride, strict=True)]
+    if not wanted:
+        return pads(call, extents, (0,) * axes, stride), extra
+    cut, added = [], []
+    for span, want, more in zip(spans, per_axis(wanted, axes, 0), extra, strict=True):
+        total = span + more - want
+        less, rest = max(total, 0) // 2, max(total, 0) - max(total, 0) // 2
+        cut.append((less, rest) if mode == "SAME_UPPER" else (rest, less))
+        added.append(more + max(-total, 0))
+    return tuple(cut), tuple(added)
+
+
 @operator("ConvTranspose")
 def conv_transpose(call: Call) -> Signal:
     """A convolution of the samples with zeros between their elements, weights turned round."""
     x, shape = call.signal(0), call.assembly.shape(call.signal(0))
     value = call.constant(1)
     axes = len(shape) - 1
-    if value.values.ndim != axes + 2 or call.attribute("output_shape"):
-        raise call.refuse("has weights of another rank, or an output_shape", "give pads instead")
+    if value.values.ndim != axes + 2:
+        raise call.refuse(
+            f"has weights of shape {value.values.shape} for samples of {shape}", "they do not fit"
+        )
     groups = int(call.attribute("group", 1))
     kernel = value.values.shape[2:]
     if groups < 1 or len(value.values) % groups or len(value.values) != shape[0]:
@@ -337,9 +387,8 @@ def conv_transpose(call: Call) -> Signal:
     stride, dilation = strides(call, axes), dilations(call, axes)
     extra = per_axis(call.attribute("output_padding", ()), axes, 0)
     reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
-    if call.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise call.refuse(f"has auto_pad {call.attribute('auto_pad')!r}", "give pads")
-    cut = pads(call, shape[1:], reach, stride)
+    spans = [(n - 1) * s + r + 1 for n, s, r in zip(shape[1:], stride, reach, strict=True)]
+    cut, extra = _cut(call, shape[1:], stride, spans, extra)
     spread = x
     for axis, step in enumerate(stride, start=1):
         if step > 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from pathlib import Path
@@ -99,7 +99,7 @@ class Graph:
         input: name of the one input.
         shape: its shape; axis 0 is the batch, 1 where the model leaves it open.
         kind: its element type.
-        output: name of the one output.
+        outputs: names of its outputs, which are readings of one and the same.
         opset: version of the standard operators.
     """
 
@@ -108,7 +108,7 @@ class Graph:
     input: str
     shape: Shape
     kind: int
-    output: str
+    outputs: tuple[str, ...]
     opset: int
 
 
@@ -159,30 +159,30 @@ class _Loader:
             raise self.refuse(
                 "the model", f"defines functions ({functions})", "inline them: onnx.inliner"
             )
+        for name, count in Counter(t.name for t in graph.initializer).items():
+            if count > 1:
+                raise self.damaged(f"has more than one tensor called {name!r}")
         constants = {t.name: self.tensor(t) for t in graph.initializer}
         if graph.sparse_initializer:
             raise self.refuse("the model", "has sparse constants", "store them densely")
         inputs = [i for i in graph.input if i.name not in constants]
-        for what, values in (("input", inputs), ("output", graph.output)):
-            if len(values) != 1:
-                names = ", ".join(repr(v.name) for v in values)
-                raise self.refuse(
-                    "the model",
-                    f"has {len(values)} {what}s ({names}), and a network has one",
-                    "cut the part out that has: onnx.utils.extract_model",
-                )
+        outputs = tuple(o.name for o in graph.output)
+        if len(inputs) != 1 or not outputs:
+            what, some = ("output", ()) if not outputs else ("input", [i.name for i in inputs])
+            raise self.refuse("the model", *several(what, some))
         shape, kind = self.shape_of(inputs[0])
         nodes = self.ordered(self.nodes(graph), {*constants, inputs[0].name, ""})
         given = {*constants, inputs[0].name, *(o for n in nodes for o in n.outputs)}
-        if graph.output[0].name not in given:
-            raise self.damaged(f"gives {graph.output[0].name!r}, which no node makes")
+        for output in outputs:
+            if output not in given:
+                raise self.damaged(f"gives {output!r}, which no node makes")
         return Graph(
             nodes,
             constants,
             inputs[0].name,
             shape,
             kind,
-            graph.output[0].name,
+            outputs,
             self.opset(model),
         )
 
@@ -302,6 +302,8 @@ class _Loader:
             raw: bytes | None = self.external(name, tensor, (count * bits + 7) // 8)
         else:
             raw = tensor.raw_data if tensor.HasField("raw_data") else None
+        if tensor.HasField("segment") or (raw is not None and len(getattr(tensor, field))):
+            raise self.damaged(f"stores {name} in parts, or twice")
         if raw is None:
             values = np.array(getattr(tensor, field))
             if bits < 8:
@@ -343,6 +345,15 @@ class _Loader:
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(size)
+
+
+def several(what: str, names: Sequence[str]) -> tuple[str, str]:
+    """Return the problem and the remedy where a model has not one input or output."""
+    listed = f" ({', '.join(map(repr, names))})" if names else ""
+    return (
+        f"has {len(names)} {what}s{listed}, and a network has one",
+        "cut the part out that has: onnx.utils.extract_model",
+    )
 
 
 _SMALLER = f"tensors of up to {LARGEST_TENSOR} elements are read"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +107,7 @@ def flatten(call: Call) -> Signal | Constant:
     value = call.value(0)
     before = _full(call, value)
     axis = int(call.attribute("axis", 1))
-    axis = axis + len(before) if axis < 0 else axis
+    axis = call.any_axis(axis, len(before)) if axis != len(before) else axis
     return reshaped(call, value, (math.prod(before[:axis]), math.prod(before[axis:])))
 
 
@@ -116,7 +117,9 @@ def squeeze(call: Call) -> Signal | Constant:
     value = call.value(0)
     before = _full(call, value)
     given = call.integers(1) if call.given(1) else list(call.attribute("axes", ()))
-    axes = {a % len(before) for a in given} or {a for a, n in enumerate(before) if n == 1 and a}
+    axes = {call.any_axis(a, len(before)) for a in given} or {
+        a for a, n in enumerate(before) if n == 1 and a
+    }
     if any(before[a] != 1 for a in axes):
         raise call.refuse(f"squeezes axes {sorted(axes)} of {before}", "they hold more than one")
     return reshaped(call, value, tuple(n for a, n in enumerate(before) if a not in axes))
@@ -129,7 +132,7 @@ def unsqueeze(call: Call) -> Signal | Constant:
     before = list(_full(call, value))
     given = call.integers(1) if call.given(1) else list(call.attribute("axes", ()))
     rank = len(before) + len(given)
-    for axis in sorted(a % rank for a in given):
+    for axis in sorted(call.any_axis(a, rank) for a in given):
         before.insert(axis, 1)
     return reshaped(call, value, tuple(before))
 
@@ -140,6 +143,8 @@ def transpose(call: Call) -> Signal | Constant:
     value = call.value(0)
     rank = len(_full(call, value))
     order = per_axis(call.attribute("perm", range(rank - 1, -1, -1)), rank, 0)
+    if sorted(order) != list(range(rank)):
+        raise call.refuse(f"puts {rank} axes in the order {order}", "name each of them once")
     if isinstance(value, Constant):
         return value.moved(lambda v: v.transpose(order))
     if order[0] != 0:
@@ -157,9 +162,11 @@ def concat(call: Call) -> Signal | Constant:
         call.check_folded([sum(v.size for v in constants)])
         return Constant.of(np.concatenate(constants, axis=given))
     signals = [call.signal(i) for i in range(len(values))]
-    axis = call.axis(given, call.assembly.shape(signals[0]))
+    shapes = [call.assembly.shape(x) for x in signals]
+    axis = call.axis(given, shapes[0])
     if len(signals) == 1:
         return signals[0]
+    call.check_size([*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :]])
     return call.assembly.concat(call.name, signals, axis)
 
 
@@ -190,7 +197,7 @@ def slice_(call: Call) -> Signal | Constant:
         axes = list(call.attribute("axes", range(len(starts))))
         steps = [1] * len(starts)
     for start, end, given, step in zip(starts, ends, axes, steps, strict=True):
-        axis = given % len(shape)
+        axis = call.any_axis(given, len(shape))
         kept = np.arange(shape[axis])[slice(start, _end(end, step), step)]
         if len(kept) == shape[axis] and step == 1:
             continue
@@ -210,7 +217,7 @@ def split(call: Call) -> tuple[Signal | Constant, ...]:
     """Parts along an axis."""
     value = call.value(0)
     shape = _full(call, value)
-    axis = int(call.attribute("axis", 0)) % len(shape)
+    axis = call.any_axis(int(call.attribute("axis", 0)), len(shape))
     parts = call.integers(1) if call.given(1) else list(call.attribute("split", ()))
     if not parts:
         count = len(call.node.outputs)
@@ -230,7 +237,7 @@ def gather(call: Call) -> Signal | Constant:
     """Elements by constant indices along an axis."""
     value, index = call.value(0), call.constant(1).values.astype(np.int64)
     shape = _full(call, value)
-    axis = int(call.attribute("axis", 0)) % len(shape)
+    axis = call.any_axis(int(call.attribute("axis", 0)), len(shape))
     if ((index < -shape[axis]) | (index >= shape[axis])).any():
         raise call.refuse(f"reads beyond axis {axis} of {shape[axis]}", "check its indices")
     index = index % shape[axis]
@@ -321,60 +328,85 @@ def _rearranged(call: Call, x: Signal, parts: Shape, order: Shape, shape: Shape)
 
 @operator("Resize", "Upsample")
 def resize(call: Call) -> Signal:
-    """Whole factors, by the nearest pixel."""
+    """The nearest pixel, whatever the factor."""
     x = call.signal(0)
     shape = call.assembly.shape(x)
     mode = call.attribute("mode", "nearest")
     if mode != "nearest":
         raise call.refuse(f"resizes by mode {mode!r}", "nearest is read")
-    at = 1 if call.node.operator == "Upsample" else (1 if call.opset < 11 else 2)
+    if call.attribute("antialias", 0) or call.attribute(_ASPECT, "stretch") != "stretch":
+        raise call.refuse(f"has antialias or {_ASPECT}", "leave it out, and give sizes")
+    full = (call.batch, *shape)
+    axes = [call.any_axis(a, len(full)) for a in call.attribute("axes", range(len(full)))]
+    at = 1 if call.node.operator == "Upsample" or call.opset < 11 else 2
+    factors: dict[int, Fraction]
     if call.given(at) and call.floats(at).size:
-        factors = [float(f) for f in call.floats(at)]
+        given = [Fraction(float(f)) for f in call.floats(at)]
+        factors = dict(zip(axes, given, strict=True))
     elif call.given(3):
-        sizes = call.integers(3)
-        factors = [s / n for s, n in zip(sizes, (call.batch, *shape), strict=True)]
+        sizes = zip(axes, call.integers(3), strict=True)
+        factors = {a: Fraction(size, full[a]) for a, size in sizes}
     else:
-        factors = [float(f) for f in call.attribute("scales", ())]
-    whole = [round(f) for f in factors]
-    if len(factors) != len(shape) + 1 or whole != factors or whole[0] != 1 or min(whole) < 1:
-        raise call.refuse(f"resizes by {factors}", "whole factors of the axes after the batch")
-    call.check_size([n * f for n, f in zip(shape, whole[1:], strict=True)])
-    _check_nearest(call, max(whole))
-    for axis, factor in enumerate(whole[1:]):
-        if factor > 1:
-            index = np.repeat(np.arange(shape[axis]), factor)
-            x = call.assembly.pick(f"{call.name}.{axis}", x, axis, index)
+        given = [Fraction(float(f)) for f in call.attribute("scales", ())]
+        factors = dict(zip(axes, given, strict=True))
+    if factors.get(0, 1) != 1 or min(factors.values()) <= 0:
+        shown = [float(f) for f in factors.values()]
+        raise call.refuse(f"resizes by {shown}", "factors above 0 of the axes after the batch")
+    extents = [math.floor(n * factors.get(a, 1)) for a, n in enumerate(full)]
+    if min(extents) < 1:
+        raise call.refuse(f"resizes {full} to {extents}", "keep at least one pixel")
+    call.check_size(extents[1:])
+    for axis, factor in factors.items():
+        if factor != 1:
+            index = _nearest(call, full[axis], extents[axis], factor)
+            x = call.assembly.pick(f"{call.name}.{axis - 1}", x, axis - 1, index)
     return x
 
 
-def _check_nearest(call: Call, factor: int) -> None:
-    """Raise unless the nearest pixel is the one that repeating every pixel gives."""
+_ASPECT = "keep_aspect_ratio_policy"
+
+_HALF = Fraction(1, 2)
+
+#: Position of pixel i of m, made of n by a factor f, among these n.
+_COORDINATES: Mapping[str, Callable[[int, int, int, Fraction], Fraction]] = {
+    "asymmetric": lambda i, n, m, f: i / f,
+    "half_pixel": lambda i, n, m, f: (i + _HALF) / f - _HALF,
+    "pytorch_half_pixel": lambda i, n, m, f: (i + _HALF) / f - _HALF if m > 1 else Fraction(0),
+    "half_pixel_symmetric": lambda i, n, m, f: (
+        Fraction(n, 2) * (1 - Fraction(m) / (n * f)) + (i + _HALF) / f - _HALF
+    ),
+    "align_corners": lambda i, n, m, f: Fraction(i * (n - 1), m - 1) if m > 1 else Fraction(0),
+}
+_NEAREST: Mapping[str, Callable[[Fraction], int]] = {
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round_prefer_floor": lambda v: math.ceil(v - _HALF),
+    "round_prefer_ceil": lambda v: math.floor(v + _HALF),
+}
+
+
+def _nearest(call: Call, before: int, after: int, factor: Fraction) -> NDArray[np.int64]:
+    """Return which of `before` pixels each of `after` ones repeats, by exact fractions."""
     coordinates = call.attribute("coordinate_transformation_mode", "half_pixel")
-    nearest = call.attribute("nearest_mode", "round_prefer_floor")
+    rounding = call.attribute("nearest_mode", "round_prefer_floor")
     if call.node.operator == "Upsample" or call.opset < 11:
-        return
-    at = np.arange(factor)
-    source: Any = {
-        "asymmetric": at / factor,
-        "half_pixel": (at + 0.5) / factor - 0.5,
-        "pytorch_half_pixel": (at + 0.5) / factor - 0.5,
-    }.get(coordinates)
-    rounds: Any = {
-        "floor": np.floor,
-        "ceil": np.ceil,
-        "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-    }.get(nearest)
-    if source is None or rounds is None or rounds(source).any():
+        coordinates, rounding = "asymmetric", "floor"
+    if coordinates not in _COORDINATES or rounding not in _NEAREST:
         raise call.refuse(
-            f"resizes by {coordinates} and {nearest}", "asymmetric and floor repeat every pixel"
+            f"resizes by {coordinates!r} and {rounding!r}",
+            f"{', '.join(_COORDINATES)} and {', '.join(_NEAREST)} are read",
         )
+    position, nearest = _COORDINATES[coordinates], _NEAREST[rounding]
+    found = [nearest(position(i, before, after, factor)) for i in range(after)]
+    return np.clip(found, 0, before - 1)
 
 
 @operator("Expand", "Tile")
-def expand(call: Call) -> Constant:
-    """Constants, repeated."""
-    value, wanted = call.constant(0), call.integers(1)
+def expand(call: Call) -> Signal | Constant:
+    """The same, repeated."""
+    value, wanted = call.value(0), call.integers(1)
+    if isinstance(value, Signal):
+        return _repeated(call, call.signal(0), wanted)
     if call.node.operator == "Tile":
         call.check_folded([n * w for n, w in zip(value.values.shape, wanted, strict=True)])
         return value.moved(lambda v: np.tile(v, wanted))
@@ -382,3 +414,20 @@ def expand(call: Call) -> Constant:
     shape = np.broadcast_shapes(value.values.shape, tuple(wanted))
     call.check_folded(shape)
     return value.moved(lambda v: np.broadcast_to(v, shape))
+
+
+def _repeated(call: Call, x: Signal, wanted: list[int]) -> Signal:
+    """Return samples repeated along their axes, as Expand or Tile says."""
+    shape = (call.batch, *call.assembly.shape(x))
+    if call.node.operator == "Tile":
+        wanted = [n * times for n, times in zip(shape, wanted, strict=True)]
+    elif len(wanted) <= len(shape):
+        wanted = list(np.broadcast_shapes(shape, tuple(wanted)))
+    if len(wanted) != len(shape) or wanted[0] != shape[0] or min(wanted) < 1:
+        raise call.refuse(f"repeats {shape} to {wanted}", "the batch axis has to stay as it is")
+    call.check_size(wanted[1:])
+    for axis, (extent, want) in enumerate(zip(shape, wanted, strict=True)):
+        if want != extent:
+            index = np.arange(want) % extent
+            x = call.assembly.pick(f"{call.name}.{axis - 1}", x, axis - 1, index)
+    return x

@@ -86,10 +86,18 @@ def trunc(call: Call) -> Signal:
 @operator("QuantizeLinear")
 def quantize_linear(call: Call) -> Signal | Constant:
     """Q = clip(round(x / scale) + zero point)."""
-    if call.attribute("block_size", 0):
-        raise call.refuse("has a scale for every block", "quantise per tensor or per axis")
+    _check_blocks(call)
     low, high = _integer_type(call)
     return quantized_linear(call, call.value(0), 1, 2, low, high)
+
+
+def _check_blocks(call: Call) -> None:
+    if call.attribute("block_size", 0):
+        raise call.refuse(
+            f"has a scale for every block of {call.attribute('block_size')} (block_size), which "
+            "no one accumulator has",
+            "quantise per tensor, or per output channel with axis",
+        )
 
 
 def quantized_linear(
@@ -117,14 +125,14 @@ def quantized_linear(
 @operator("DequantizeLinear")
 def dequantize_linear(call: Call) -> Signal | Constant:
     """X = (q − zero point) · scale."""
-    if call.attribute("block_size", 0):
-        raise call.refuse("has a scale for every block", "quantise per tensor or per axis")
+    _check_blocks(call)
     return dequantized(call, 0, 1, 2)
 
 
 def dequantized(call: Call, at: int, scale_at: int, zero_at: int) -> Signal | Constant:
     """Return the floats that the integers of input `at` stand for."""
     value = call.value(at)
+    check_zero_type(call, value, zero_at)
     if isinstance(value, Constant):
         rank = value.values.ndim
         zero = _on_axis(call, call.floats(zero_at, 0.0), rank)
@@ -138,6 +146,26 @@ def dequantized(call: Call, at: int, scale_at: int, zero_at: int) -> Signal | Co
     scale = _on_axis(call, _scale(call, scale_at), rank)
     call.note(f"scale {_briefly(scale)}: a factor of what reads it")
     return _along(call, codes, scale)
+
+
+def check_zero_type(call: Call, value: Signal | Constant, zero_at: int) -> None:
+    """Raise unless integers and their zero point are of one type, as far as it is known."""
+    kind = call.constant(zero_at).kind if call.given(zero_at) else 0
+    own = f"of element type {value.kind}" if isinstance(value, Constant) else ""
+    if isinstance(value, Constant):
+        differ = kind and value.kind and kind != value.kind
+    else:
+        scaling, codes = value.scaling, value.range
+        if kind not in INTEGERS or codes is None or scaling is None or scaling.offset.ndim:
+            return
+        low, high = (end + int(scaling.offset) for end in (codes.low, codes.high))
+        own = f"from {low} to {high}"
+        differ = not INTEGERS[kind][0] <= low <= high <= INTEGERS[kind][1]
+    if differ:
+        raise call.refuse(
+            f"has integers {own} and a zero point of element type {kind}",
+            "store both in one type",
+        )
 
 
 def centred(call: Call, value: Signal, zero_at: int) -> Signal:
@@ -162,6 +190,8 @@ def clip(call: Call) -> Signal | Constant:
         float(call.floats(i + 1)) if call.given(i + 1) else float(call.attribute(name, default))
         for i, (name, default) in enumerate((("min", -np.inf), ("max", np.inf)))
     )
+    if low > high:
+        raise call.refuse(f"has min {low} above max {high}", "check its constants")
     if isinstance(value, Constant):
         kept = np.clip(value.values, low, high).astype(value.values.dtype)
         return Constant.of(kept, value.kind)
@@ -315,7 +345,10 @@ def _on_axis(call: Call, values: Floats, rank: int) -> Floats:
     if values.size == 1:
         return values.reshape(())
     if values.ndim != 1:
-        raise call.refuse(f"has scales of shape {values.shape}", "quantise per tensor or per axis")
+        raise call.refuse(
+            f"has scales or zero points of shape {values.shape}, block-wise",
+            "quantise per tensor, or per output channel with axis",
+        )
     axis = int(call.attribute("axis", 1))
     if not -rank <= axis < rank:
         raise call.refuse(f"names axis {axis} of {rank}", "it has no such axis")
@@ -342,9 +375,16 @@ def _check_finite(call: Call, values: NDArray[Any]) -> None:
 
 def _check_fits(call: Call, values: NDArray[Any], scale: Floats, zeros: Floats) -> None:
     """Raise unless a scale and zero point broadcast to a constant, and not it to them."""
-    if np.broadcast_shapes(values.shape, scale.shape, zeros.shape) != values.shape:
+    shapes = [values.shape, scale.shape, zeros.shape]
+    try:
+        fits = np.broadcast_shapes(*shapes) == values.shape
+    except ValueError:
+        fits = False
+    if not fits:
         raise call.refuse(
-            f"has scales of shape {scale.shape} for a constant of {values.shape}", "they do not fit"
+            f"has scales of shape {scale.shape} and zero points of shape {zeros.shape} for a "
+            f"constant of {values.shape}",
+            "they do not fit, neither per tensor nor per axis nor in blocks of whole axes",
         )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from onnx import ModelProto
 
@@ -21,7 +20,7 @@ from secateur.reading.onnx import (  # noqa: F401  (their operators register the
     quantisers,
     tails,
 )
-from secateur.reading.onnx.model import INTEGERS, LARGEST_TENSOR, Graph, Node, load
+from secateur.reading.onnx.model import INTEGERS, LARGEST_TENSOR, Graph, Node, load, several
 from secateur.reading.onnx.operators import (
     ADVICE,
     INPUT_ADVICE,
@@ -33,9 +32,12 @@ from secateur.reading.onnx.operators import (
     refusal,
     tensor,
 )
-from secateur.reading.signals import Assembly, Signal
+from secateur.reading.signals import Assembly, Scaling, Signal, Waiting
 
 _SUM_BITS = range(2, 17)
+
+#: Functions that may wait for one table.
+_MOST_STEPS = 2048
 
 Source = str | os.PathLike[str] | bytes | ModelProto
 
@@ -51,8 +53,11 @@ def read_onnx(
     float64 on the float32 numbers of the file: the integers are those that the file means, and
     differ from a float32 run of it where a value lies next to a tie.
 
-    Softmax, Sigmoid, ArgMax and TopK at the end are left to the clear side: `predict` gives the
-    scores before them, `output.probabilities` and `output.answer` what they make of these.
+    Softmax, LogSoftmax, Sigmoid, ArgMax, ArgMin and TopK at the end are left to the clear side:
+    `predict` gives the scores before them, `output.answer` of these what the file gives, and so
+    does a circuit's `predict`; `output.probabilities` gives the chances. A last activation is
+    applied in the clear by `predict`. Several outputs are read where all are read off the same
+    scores: values and indices, chances and class.
 
     Args:
         model: path of the file, its bytes, or a model in memory.
@@ -149,7 +154,7 @@ class Reader:
         self.values = {name: tensor(t) for name, t in self.graph.constants.items()}
         self.values[self.graph.input] = self._take()
         self.readers = Counter(i for node in self.graph.nodes for i in node.inputs)
-        self.readers[self.graph.output] += 1
+        self.readers.update(self.graph.outputs)
         self.waiting = self.readers.copy()
         self.folded = 0
 
@@ -185,6 +190,10 @@ class Reader:
     def passage(self, node: Node) -> Passage:
         """Read one node, whose inputs have been read, and return what became of it."""
         self.node = node
+        for name in filter(None, node.inputs):
+            if name not in self.values:
+                problem = f"reads {name!r}, an output that only training or ranking needs"
+                raise refusal(node, problem, "drop it from the model")
         call = Call(
             node,
             tuple(self.values[i] if i else None for i in node.inputs),
@@ -194,10 +203,14 @@ class Reader:
             tuple(self.readers[i] for i in node.inputs),
         )
         before = len(self.assembly.operations)
-        given = read(call)
+        carried = tails.passed(call)
+        given = read(call) if carried is None else (carried,)
         for output, value in zip(node.outputs, given, strict=False):
             self.values[output] = value
             self.folded += value.values.size if isinstance(value, Constant) else 0
+            if isinstance(value, Signal) and len(value.steps) > _MOST_STEPS:
+                problem = f"is more than {_MOST_STEPS} functions away from the last quantiser"
+                raise refusal(node, problem, ADVICE)
         if self.folded > LARGEST_TENSOR:
             raise refusal(node, "makes too many constants", "fold them: onnxsim or onnxruntime")
         self._drop(node)
@@ -223,25 +236,61 @@ class Reader:
     def network(self) -> Network:
         """Return the network, its output the last value."""
         self.node = None
-        name = self.graph.output
-        value: Any = self.values.get(name)
-        if isinstance(value, Constant) or value is None:
-            raise self._refuse(name, "the output does not depend on the input")
-        if isinstance(value, Tail):
-            scores, chances = _without_sigmoid(value.scores)
-            operator = "Sigmoid" if chances else value.operator
-            tail: Any = {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(operator)
-            channels = math.prod(self.assembly.shape(scores)[:1])
-            labels = tuple(range(channels)) if value.classes and channels > 1 else None
-            self.assembly.give(name, scores, labels=labels, tail=tail)
-        else:
-            scores, chances = _without_sigmoid(value)
-            self.assembly.give(name, scores, tail="sigmoid" if chances else None)
+        tail = self._given(*self.graph.outputs)
+        scores, steps = _apart(tail.scores)
+        channels = self.assembly.shape(scores)[0]
+        # Of a single channel, whichever way its float falls, the class is the first.
+        labels = tuple(range(channels)) if channels > 1 else (0, 0)
+        self.assembly.give(
+            self.graph.outputs[0],
+            scores,
+            labels=labels if tail.classes else None,
+            tail=tail.tail,
+            ranking=tail.ranking,
+            steps=steps,
+        )
         return self.assembly.network()
 
+    def _given(self, first: str, *more: str) -> Tail:
+        """Return what the outputs are: readings of one and the same, or an error."""
+        tail = self._output(first)
+        for name in more:
+            other = self._output(name)
+            tails, rankings = (
+                {getattr(t, part) for t in (tail, other)} - {None} for part in ("tail", "ranking")
+            )
+            apart = tail.scores.source != other.scores.source or any(
+                a is not b for a, b in zip_longest(tail.scores.steps, other.scores.steps)
+            )
+            if apart or len(tails) > 1 or len(rankings) > 1 or not (tails or rankings):
+                problem, remedy = several("output", self.graph.outputs)
+                raise self._refuse("the model", f"{problem}; {remedy}")
+            tail = Tail(
+                tail.scores,
+                tail.operator,
+                next(iter(tails), None),
+                next(iter(rankings), None),
+                tail.classes or other.classes,
+            )
+        return tail
 
-def _without_sigmoid(x: Signal) -> tuple[Signal, bool]:
-    """Return the signal before a last sigmoid, and whether there was one."""
-    if x.steps[1:] == (Activation("sigmoid"),):
-        return Signal(x.source, x.steps[:1], x.range), True
-    return x, False
+    def _output(self, name: str) -> Tail:
+        """Return one output, a last sigmoid of it as its tail."""
+        value = self.values.get(name)
+        if isinstance(value, Constant) or value is None:
+            raise self._refuse(name, "the output does not depend on the input")
+        tail = value if isinstance(value, Tail) else Tail(value, "the output")
+        *steps, last = tail.scores.steps or (None,)
+        if tail.tail is None and last == Activation("sigmoid"):
+            return replace(tail, scores=replace(tail.scores, steps=tuple(steps)), tail="sigmoid")
+        return tail
+
+
+def _apart(x: Signal) -> tuple[Signal, tuple[Waiting, ...]]:
+    """Return scores as no more than scaled, and what the clear side does after that."""
+    if x.raw or x.scaling is not None:
+        return x, ()
+    first, *rest = x.steps
+    if isinstance(first, Scaling):
+        return replace(x, steps=(first,)), tuple(rest)
+    return replace(x, steps=()).scaled(1.0), x.steps

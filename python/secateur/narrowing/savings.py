@@ -12,7 +12,7 @@ from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
 from secateur.narrowing.lookups import skip_identities
 from secateur.network import Lookup, Network
-from secateur.show.tables import Table
+from secateur.show.tables import Displayed, Table
 
 #: In the order in which one makes work for the next.
 _STEPS: tuple[Callable[[RangeReport], Network], ...] = (
@@ -52,7 +52,7 @@ class Saving:
 
 
 @dataclass(frozen=True, eq=False)
-class Narrowing:
+class Narrowing(Displayed):
     """A narrowed network and how it came to be.
 
     Args:
@@ -65,15 +65,15 @@ class Narrowing:
     steps: tuple[Saving, ...]
     bits: Mapping[str, tuple[int, int | None]]
 
-    def __str__(self) -> str:
-        """A table, one row per step, and one row per accumulator."""
+    def display(self) -> tuple[Table, str, Table]:
+        """One row per step, and one row per accumulator."""
         sizes = ("bits", "lookups", "channels", "codes")
         steps = [
             (step.name, *(_change(getattr(step.before, n), getattr(step.after, n)) for n in sizes))
             for step in self.steps
         ]
         layers = [(name, _change(*pair)) for name, pair in self.bits.items()]
-        return f"{Table(('step', *sizes), steps)}\n\n{Table(('accumulator', 'bits'), layers)}"
+        return Table(("step", *sizes), steps), "", Table(("accumulator", "bits"), layers)
 
 
 def explain(network: Network) -> Narrowing:
@@ -81,6 +81,19 @@ def explain(network: Network) -> Narrowing:
 
     Raises:
         AccumulatorOverflowError: an accumulator that 64 bits do not hold.
+
+    Example:
+        >>> import numpy as np
+        >>> from secateur.network import Input, Linear, Network, Output
+        >>> one, zero = np.ones(1), np.zeros(1)
+        >>> network = Network(
+        ...     Input((3,), np.array(0), np.array(3)),
+        ...     (Linear("fc", "input", np.array([[4, -2, 2]], np.int8)),),
+        ...     Output("fc", one.astype(int), zero.astype(int), one, zero),
+        ... )
+        >>> found = explain(network)
+        >>> found.bits, [step.name for step in found.steps]
+        ({'fc': (6, 4)}, ['divide common factors', 'shift to zero'])
     """
     first = analyze(network)
     steps = []
