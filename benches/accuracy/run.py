@@ -142,20 +142,21 @@ def run(
     journal: Path = JOURNAL,
     datasets: Sequence[str] = DATASETS,
     seeds: Sequence[int] = SEEDS,
+    splits: Sequence[int] = SEEDS,
     executor: int | None = os.cpu_count(),
 ) -> Results:
     """Return all results, evaluating only what the journal does not hold yet.
 
-    With fewer than all seeds, choices are made by fewer validation splits, and those that are
-    close are not told apart by further ones; running again with all goes on from there.
+    With fewer than all `splits`, choices are made by these alone, and those that are close are
+    not told apart by further ones; running again with all goes on from there.
     """
     swept = partial(sweep, evaluate=measure, executor=executor, journal=journal)
     for dataset in datasets:
-        swept(candidates(dataset, seeds))
-        if len(seeds) == len(SEEDS):
+        swept(candidates(dataset, splits))
+        if len(splits) == len(SEEDS):
             swept(run_offs(Results.read(journal), dataset))
         swept(finals(dataset, choose(Results.read(journal), dataset), seeds))
-        if len(seeds) == len(SEEDS):
+        if len(splits) == len(seeds) == len(SEEDS):
             swept(rematches(Results.read(journal), dataset))
     return Results.read(journal)
 

@@ -683,6 +683,33 @@ class TestLossesThatSalienciesSee:
         assert [len(layer.codes) for layer in network.layers] == [12, 8, 4]
         assert analyze(network).accumulator_bits <= 5
 
+    def test_accumulators_are_chosen_anew_within_the_neurons_that_are_left(self):
+        model = classifier()
+        chain = [Structured(0.5, saliency="taylor"), Accumulator(bits=4)]
+        pruner = Pruner(model, chain, schedule=Gradual(2, 10, 4))
+        for _ in self.stepped(pruner, model, 10):
+            pass
+        assert pruner.complete
+        before, neurons = pruner.masks["0"], pruner.masks["0"].any(axis=1)
+        with torch.no_grad():  # what was removed of the neurons that are left now matters most
+            weight = masks.unmasked(model.get_submodule("0"))
+            weight[torch.from_numpy(~before)] = 5.0
+        for _ in self.stepped(pruner, model, 20, 10):
+            pass
+        assert pruner.fits
+        after = pruner.masks["0"]
+        assert (after & ~before).any()
+        assert not after[~neurons].any()
+        state = model.state_dict()
+        twin = classifier()
+        resumed = Pruner(twin, chain, schedule=Gradual(2, 10, 4))
+        twin.load_state_dict(state)
+        for _ in zip(
+            self.stepped(pruner, model, 20, 30), self.stepped(resumed, twin, 20, 30), strict=True
+        ):
+            pass
+        assert all((pruner.masks[n] == resumed.masks[n]).all() for n in pruner.masks)
+
     def test_a_copy_goes_on_as_the_original(self):
         model = classifier()
         pruner = Pruner(model, "structured", saliency="taylor", schedule=Gradual(2, 20, 6))

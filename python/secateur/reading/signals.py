@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property, reduce
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -58,8 +58,9 @@ LARGEST_FACTOR = 64
 #: Scales are stored in float32: ratios count as those of integers within its resolution.
 _SAME = 2.0**-22
 
-#: Steps that a combination of functions may hold: doubling ones would fill any memory.
-_LARGEST_COMBINATION = 1024
+#: Steps that a combination of functions may hold, and how deep they may be nested: doubling ones
+#: would fill any memory, nested ones any stack.
+_LARGEST_COMBINATION, _DEEPEST_COMBINATION = 1024, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,21 +133,29 @@ class Reaching:
 
 @dataclass(frozen=True, eq=False)
 class Combining:
-    """One number of two functions of x, elementwise; see `Combine`."""
+    """One number of two functions of x, elementwise; see `Combine`.
+
+    Attributes:
+        size: how many steps it holds.
+        depth: how deep they are nested.
+    """
 
     function: str
     left: tuple[Waiting, ...]
     right: tuple[Waiting, ...]
+    size: int = field(init=False)
+    depth: int = field(init=False)
 
     @property
     def arrays(self) -> tuple[Floats, ...]:
         """What differs from element to element."""
         return _arrays((*self.left, *self.right))
 
-    @cached_property
-    def size(self) -> int:
-        """How many steps it holds."""
-        return _size((*self.left, *self.right)) + 1
+    def __post_init__(self) -> None:
+        inner = [s for s in (*self.left, *self.right) if isinstance(s, Combining)]
+        alone = len(self.left) + len(self.right) - len(inner)
+        object.__setattr__(self, "size", 1 + alone + sum(s.size for s in inner))
+        object.__setattr__(self, "depth", 1 + max((s.depth for s in inner), default=0))
 
     def moved(self, move: Callable[[Floats], Floats]) -> Combining:
         """Return the step of the tensor whose elements `move` moves."""
@@ -163,6 +172,11 @@ def _arrays(steps: Sequence[Waiting]) -> tuple[Floats, ...]:
 
 def _size(steps: Sequence[Waiting]) -> int:
     return sum(s.size if isinstance(s, Combining) else 1 for s in steps)
+
+
+def _moderate(steps: Sequence[Waiting]) -> bool:
+    deepest = max((s.depth for s in steps if isinstance(s, Combining)), default=0)
+    return _size(steps) <= _LARGEST_COMBINATION and deepest <= _DEEPEST_COMBINATION
 
 
 def _moved(steps: Sequence[Waiting], move: Callable[[Floats], Floats]) -> tuple[Waiting, ...]:
@@ -466,11 +480,12 @@ class Assembly:
         if common is None:
             return None
         combined = reduce(lambda a, b: _combined(function, a, b), common)
-        if _size(combined.steps) > _LARGEST_COMBINATION:
+        if not _moderate(combined.steps):
             raise self.refuse(
                 name,
                 f"makes a function of {_size(combined.steps)} steps of {combined.source!r}, more "
-                f"than {_LARGEST_COMBINATION}; {self.advice}",
+                f"than {_LARGEST_COMBINATION}, or nested deeper than {_DEEPEST_COMBINATION}; "
+                f"{self.advice}",
             )
         return combined
 
@@ -486,7 +501,7 @@ class Assembly:
         """Return `x` as a function of its own node, and of each that a table made that one of."""
         found = {x.source: x}
         while isinstance(made := self.operations.get(x.source), Lookup):
-            if not isinstance(made.table, FunctionTable) or _size(x.steps) > _LARGEST_COMBINATION:
+            if not isinstance(made.table, FunctionTable) or not _moderate(x.steps):
                 break
             x = _before(x, made.table, made.source, len(self.shape(x)))
             found[x.source] = x
@@ -551,13 +566,7 @@ class Assembly:
         if len(ranges) == len(signals):
             hull = Range(min(r.low for r in ranges), max(r.high for r in ranges))
         factor, offset = (
-            np.concatenate(
-                [
-                    np.broadcast_to(getattr(s, side), shape)
-                    for s, shape in zip(scalings, shapes, strict=True)
-                ],
-                axis=axis,
-            )
+            _concatenated([getattr(s, side) for s in scalings], shapes, axis)
             for side in ("factor", "offset")
         )
         return Signal(source, (), hull).scaled(factor, offset)
@@ -792,6 +801,21 @@ def _compact(values: ArrayLike) -> Floats:
         if array.shape[axis] > 1 and (array == first).all():
             array = first
     return array.reshape(()) if array.size == 1 else array
+
+
+def _concatenated(sides: Sequence[Floats], shapes: Sequence[Shape], axis: int) -> Floats:
+    """Return what holds of joined tensors, no larger along other axes than it differs there."""
+    first = sides[0]
+    if all(side.ndim == 0 and side == first for side in sides):
+        return first
+    wide = np.broadcast_shapes(
+        *(tuple(1 if a == axis else n for a, n in enumerate(side.shape)) for side in sides)
+    ) or (1,) * len(shapes[0])
+    parts = [
+        np.broadcast_to(side, (*wide[:axis], shape[axis], *wide[axis + 1 :]))
+        for side, shape in zip(sides, shapes, strict=True)
+    ]
+    return np.concatenate(parts, axis=axis)
 
 
 def _reshaped(values: Floats, before: Shape, after: Shape) -> Floats:

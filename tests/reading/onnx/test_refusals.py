@@ -417,6 +417,72 @@ def test_combinations_that_double_are_refused_or_stay_small(chained):
     assert len(read_onnx(g.model(g.quant(a, 0.5, 4))).operations) == 1
 
 
+def test_functions_within_functions_are_refused_before_the_stack_ends():
+    g = Graph(6)
+    x = a = codes(g)
+    for _ in range(80):
+        a = g.node("Mul", x, g.node("Sigmoid", g.quant(a, 0.1, 4)))
+    with pytest.raises(UnsupportedOperatorError, match="nested deeper than 64; put a Quant"):
+        read_onnx(g.model(a))
+
+
+def test_functions_in_a_row_without_end_are_refused():
+    nodes = [helper.make_node("Relu", [f"t{i}"], [f"t{i + 1}"]) for i in range(2100)]
+    nodes.append(helper.make_node("Relu", ["t2100"], ["y"]))
+    model = model_of(nodes, [value_info("t0", 1, 2)], [value_info("y")])
+    with pytest.raises(UnsupportedOperatorError, match="more than 2048 functions away"):
+        read_onnx(model, input=Quantize(0.5, -4, 3))
+
+
+AXES = [
+    ("Transpose", {"perm": [0, 0]}, "2 axes in the order"), ("Flatten", {"axis": 9}, "axis 9 of 2"),
+    ("Squeeze", {"axes": [7]}, "axis 7 of 2"), ("Unsqueeze", {"axes": [-9]}, "axis -9 of 3"),
+    ("Split", {"axis": 4}, "axis 4 of 2"), ("Concat", {"axis": -3}, "axis -3 of 2"),
+    ("ReduceMean", {"axes": [5]}, "axis 5 of 2"), ("Softmax", {"axis": 2}, "axis 2 of 2"),
+    ("ArgMax", {"axis": -3}, "axis -3 of 2"), ("ArgMax", {}, "along the batch axis"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("operator", "attributes", "problem"), AXES, ids=str)
+def test_axes_that_there_are_not(operator, attributes, problem):
+    node = helper.make_node(operator, ["x"], ["y"], name="here", **attributes)
+    model = model_of([node], [value_info("x", 1, 2)], [value_info("y")], opset=11)
+    with pytest.raises(UnsupportedOperatorError, match=f"node 'here'.*{problem}"):
+        read_onnx(model, input=Quantize(0.5, -4, 3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("operator", "attribute"),
+    [("LeakyRelu", "alpha"), ("Celu", "alpha"), ("Swish", "alpha"), ("Pad", "value")],
+)
+def test_attributes_that_are_no_numbers(operator, attribute, value):
+    node = helper.make_node(operator, ["x"], ["y"], name="here", **{attribute: value})
+    model = model_of([node], [value_info("x", 1, 2)], [value_info("y")], opset=10)
+    with pytest.raises(NotFiniteError, match=f"node 'here'.*{attribute} is"):
+        read_onnx(model, input=Quantize(0.5, -4, 3))
+
+
+def test_factors_that_overflow_name_their_node():
+    g = Graph(2)
+    x = g.input
+    for _ in range(9):
+        x = g.node("Mul", x, 3e38)
+    with pytest.raises(NotFiniteError, match="'Quant_9'"):
+        read_onnx(g.model(g.quant(x, 1.0, 4)))
+
+
+def test_constants_that_are_there_twice():
+    model = small()
+    model.graph.initializer.append(model.graph.initializer[0])
+    with pytest.raises(FileFormatError, match="more than one tensor called 'c0'"):
+        read_onnx(model)
+    model = small()
+    model.graph.initializer[0].float_data.append(1.0)
+    with pytest.raises(FileFormatError, match=r"stores tensor 'c0' in parts, or twice"):
+        read_onnx(model)
+
+
 def test_functions_are_refused():
     model = small()
     model.functions.add(name="helps", domain=QONNX)

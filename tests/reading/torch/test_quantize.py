@@ -1,6 +1,8 @@
 """What `quantize` makes of a module: where quantisers stand, what trains, what is refused."""
 
 import copy
+import subprocess
+import sys
 
 import brevitas.nn as qnn
 import numpy as np
@@ -331,3 +333,13 @@ class TestRefuses:
         with pytest.raises(UnsupportedModuleError, match=r"'cell\.gru'") as caught:
             quantize(Recurs(), calibration=samples(20, 4, 6))
         assert caught.value.layer == "cell.gru"
+
+
+def test_torch_does_not_warn_of_the_tensors_that_brevitas_names():
+    code = (
+        "import warnings, torch; warnings.simplefilter('error');"
+        "from torch import nn; import secateur; x = torch.rand(9, 3);"
+        "model = secateur.quantize(nn.Sequential(nn.Linear(3, 2)), calibration=x);"
+        "model(x); secateur.freeze(model)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

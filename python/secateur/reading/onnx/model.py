@@ -159,6 +159,9 @@ class _Loader:
             raise self.refuse(
                 "the model", f"defines functions ({functions})", "inline them: onnx.inliner"
             )
+        for name, count in Counter(t.name for t in graph.initializer).items():
+            if count > 1:
+                raise self.damaged(f"has more than one tensor called {name!r}")
         constants = {t.name: self.tensor(t) for t in graph.initializer}
         if graph.sparse_initializer:
             raise self.refuse("the model", "has sparse constants", "store them densely")
@@ -299,6 +302,8 @@ class _Loader:
             raw: bytes | None = self.external(name, tensor, (count * bits + 7) // 8)
         else:
             raw = tensor.raw_data if tensor.HasField("raw_data") else None
+        if tensor.HasField("segment") or (raw is not None and len(getattr(tensor, field))):
+            raise self.damaged(f"stores {name} in parts, or twice")
         if raw is None:
             values = np.array(getattr(tensor, field))
             if bits < 8:

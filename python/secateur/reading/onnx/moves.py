@@ -107,7 +107,7 @@ def flatten(call: Call) -> Signal | Constant:
     value = call.value(0)
     before = _full(call, value)
     axis = int(call.attribute("axis", 1))
-    axis = axis + len(before) if axis < 0 else axis
+    axis = call.any_axis(axis, len(before)) if axis != len(before) else axis
     return reshaped(call, value, (math.prod(before[:axis]), math.prod(before[axis:])))
 
 
@@ -117,7 +117,9 @@ def squeeze(call: Call) -> Signal | Constant:
     value = call.value(0)
     before = _full(call, value)
     given = call.integers(1) if call.given(1) else list(call.attribute("axes", ()))
-    axes = {a % len(before) for a in given} or {a for a, n in enumerate(before) if n == 1 and a}
+    axes = {call.any_axis(a, len(before)) for a in given} or {
+        a for a, n in enumerate(before) if n == 1 and a
+    }
     if any(before[a] != 1 for a in axes):
         raise call.refuse(f"squeezes axes {sorted(axes)} of {before}", "they hold more than one")
     return reshaped(call, value, tuple(n for a, n in enumerate(before) if a not in axes))
@@ -130,7 +132,7 @@ def unsqueeze(call: Call) -> Signal | Constant:
     before = list(_full(call, value))
     given = call.integers(1) if call.given(1) else list(call.attribute("axes", ()))
     rank = len(before) + len(given)
-    for axis in sorted(a % rank for a in given):
+    for axis in sorted(call.any_axis(a, rank) for a in given):
         before.insert(axis, 1)
     return reshaped(call, value, tuple(before))
 
@@ -141,6 +143,8 @@ def transpose(call: Call) -> Signal | Constant:
     value = call.value(0)
     rank = len(_full(call, value))
     order = per_axis(call.attribute("perm", range(rank - 1, -1, -1)), rank, 0)
+    if sorted(order) != list(range(rank)):
+        raise call.refuse(f"puts {rank} axes in the order {order}", "name each of them once")
     if isinstance(value, Constant):
         return value.moved(lambda v: v.transpose(order))
     if order[0] != 0:
@@ -158,9 +162,11 @@ def concat(call: Call) -> Signal | Constant:
         call.check_folded([sum(v.size for v in constants)])
         return Constant.of(np.concatenate(constants, axis=given))
     signals = [call.signal(i) for i in range(len(values))]
-    axis = call.axis(given, call.assembly.shape(signals[0]))
+    shapes = [call.assembly.shape(x) for x in signals]
+    axis = call.axis(given, shapes[0])
     if len(signals) == 1:
         return signals[0]
+    call.check_size([*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :]])
     return call.assembly.concat(call.name, signals, axis)
 
 
@@ -191,7 +197,7 @@ def slice_(call: Call) -> Signal | Constant:
         axes = list(call.attribute("axes", range(len(starts))))
         steps = [1] * len(starts)
     for start, end, given, step in zip(starts, ends, axes, steps, strict=True):
-        axis = given % len(shape)
+        axis = call.any_axis(given, len(shape))
         kept = np.arange(shape[axis])[slice(start, _end(end, step), step)]
         if len(kept) == shape[axis] and step == 1:
             continue
@@ -211,7 +217,7 @@ def split(call: Call) -> tuple[Signal | Constant, ...]:
     """Parts along an axis."""
     value = call.value(0)
     shape = _full(call, value)
-    axis = int(call.attribute("axis", 0)) % len(shape)
+    axis = call.any_axis(int(call.attribute("axis", 0)), len(shape))
     parts = call.integers(1) if call.given(1) else list(call.attribute("split", ()))
     if not parts:
         count = len(call.node.outputs)
@@ -231,7 +237,7 @@ def gather(call: Call) -> Signal | Constant:
     """Elements by constant indices along an axis."""
     value, index = call.value(0), call.constant(1).values.astype(np.int64)
     shape = _full(call, value)
-    axis = int(call.attribute("axis", 0)) % len(shape)
+    axis = call.any_axis(int(call.attribute("axis", 0)), len(shape))
     if ((index < -shape[axis]) | (index >= shape[axis])).any():
         raise call.refuse(f"reads beyond axis {axis} of {shape[axis]}", "check its indices")
     index = index % shape[axis]
@@ -331,7 +337,7 @@ def resize(call: Call) -> Signal:
     if call.attribute("antialias", 0) or call.attribute(_ASPECT, "stretch") != "stretch":
         raise call.refuse(f"has antialias or {_ASPECT}", "leave it out, and give sizes")
     full = (call.batch, *shape)
-    axes = [a % len(full) for a in call.attribute("axes", range(len(full)))]
+    axes = [call.any_axis(a, len(full)) for a in call.attribute("axes", range(len(full)))]
     at = 1 if call.node.operator == "Upsample" or call.opset < 11 else 2
     factors: dict[int, Fraction]
     if call.given(at) and call.floats(at).size:

@@ -119,9 +119,18 @@ class Call:
         return self.node.name
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """Return an attribute, or `default` where it is left out."""
+        """Return an attribute, finite, or `default` where it is left out."""
         given = self.node.attributes.get(name)
-        return default if given is None else given
+        if given is None:
+            return default
+        several = given if isinstance(given, tuple) else (given,)
+        if any(isinstance(v, float) and not math.isfinite(v) for v in several):
+            raise NotFiniteError(
+                f"node {self.name!r} ({self.node.operator}): {name} is {given}, expected a number",
+                argument=name,
+                layer=self.name,
+            )
+        return given
 
     def given(self, index: int) -> bool:
         """Say whether the node has an input of that number."""
@@ -188,13 +197,16 @@ class Call:
 
     def axis(self, given: int, shape: Shape) -> int:
         """Return an axis of the file as one of a sample's, whose `shape` lacks the batch."""
-        rank = len(shape) + 1
-        axis = given + rank if given < 0 else given
-        if not 0 <= axis < rank:
-            raise self.refuse(f"names axis {given} of {rank}", "it has no such axis")
+        axis = self.any_axis(given, len(shape) + 1)
         if axis == 0:
             raise self.refuse("works along the batch axis", "samples are read one by one")
         return axis - 1
+
+    def any_axis(self, given: int, rank: int) -> int:
+        """Return an axis of `rank` ones, the batch among them, counted from the first."""
+        if not -rank <= given < rank:
+            raise self.refuse(f"names axis {given} of {rank}", "it has no such axis")
+        return given % rank
 
     def check_size(self, shape: Sequence[int]) -> None:
         """Raise where a tensor of `shape` would be too large to hold."""
@@ -288,8 +300,10 @@ def read(call: Call) -> tuple[Value | None, ...]:
                     "no network has this operator", "take it out of the model, or rewrite it"
                 )
             result = OPERATORS[name](call)
-    except SecateurError:
-        raise
+    except SecateurError as error:
+        if repr(call.name) in str(error) or "layer" not in error.facts:
+            raise
+        raise error.at_layer(call.name) from None
     except MemoryError as error:
         raise call.refuse("needs more memory than there is", "make its tensors smaller") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -36,6 +36,9 @@ from secateur.reading.signals import Assembly, Scaling, Signal, Waiting
 
 _SUM_BITS = range(2, 17)
 
+#: Functions that may wait for one table.
+_MOST_STEPS = 2048
+
 Source = str | os.PathLike[str] | bytes | ModelProto
 
 
@@ -205,6 +208,9 @@ class Reader:
         for output, value in zip(node.outputs, given, strict=False):
             self.values[output] = value
             self.folded += value.values.size if isinstance(value, Constant) else 0
+            if isinstance(value, Signal) and len(value.steps) > _MOST_STEPS:
+                problem = f"is more than {_MOST_STEPS} functions away from the last quantiser"
+                raise refusal(node, problem, ADVICE)
         if self.folded > LARGEST_TENSOR:
             raise refusal(node, "makes too many constants", "fold them: onnxsim or onnxruntime")
         self._drop(node)

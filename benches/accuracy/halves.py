@@ -1,0 +1,100 @@
+"""Half of the neurons: what they cost, and what they save, on digits at P = 5.
+
+Both hidden layers of 64-32-32-10 lose half of their neurons while they train, in rounds, then the
+accumulators of the rest are chosen among their weights until the end. Beside the whole network
+stand the same chain with neurons compared by the norm of their weights, and a network that has
+half of the neurons from the start; all with 2-bit weights, activations and inputs, the same
+samples and as many steps.
+
+Protocol, fixed before any held-out sample was looked at: schedule, scope and epochs were chosen on
+validation splits (what was tried stands in RESULTS.md), then each is measured on the held-out
+samples with three seeds. Complexity is that of the backend that is installed, from compiling alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import secateur
+from benches.accuracy.methods import Setting, finished, quantized
+from benches.results import table as markdown
+from secateur.pruning import Accumulator, Structured
+from secateur.pruning.schedule import Gradual, Reselect
+from secateur.sweeps import Record, Results, grid, sweep
+
+JOURNAL = Path(__file__).parent / "halves.jsonl"
+BITS = 5
+#: Training steps between two selections of the whole network, as in the comparison.
+EVERY = 5
+METHODS = ("whole", "half, by loss", "half, by norm", "half from the start")
+POINTS = grid(seed=range(3), method=list(METHODS))
+
+
+class _Halved(Setting):
+    """The setting with half of the neurons in every hidden layer from the start."""
+
+    @property
+    def data(self) -> Any:
+        data = super().data
+        hidden = tuple(neurons // 2 for neurons in data.recipe.hidden)
+        return replace(data, recipe=replace(data.recipe, hidden=hidden))
+
+
+def measure(point: Mapping[str, Any]) -> dict[str, float]:
+    """Return held-out accuracy, proved width, neurons left and the complexity of the circuit."""
+    torch.set_num_threads(1)
+    method = point["method"]
+    kind = _Halved if method == "half from the start" else Setting
+    setting = kind("digits", "test", point["seed"], BITS, 2, 2, 2)
+    model, data = quantized(setting), setting.data
+    if method in ("whole", "half from the start"):
+        pruner = secateur.Pruner(model, Accumulator(BITS), schedule=Reselect(EVERY))
+    else:
+        saliency = "taylor" if method == "half, by loss" else "magnitude"
+        steps = data.recipe.quantized_epochs * 4 // 5 * len(data.train[0]) // data.recipe.batch_size
+        pruner = secateur.Pruner(
+            model,
+            [Structured(0.5, saliency=saliency), Accumulator(BITS)],
+            schedule=Gradual(steps // 10, steps // 2),
+        )
+    network = secateur.shrink(finished(model, setting, pruner))
+    x, y = data.held_out
+    return {
+        "accuracy": float((network.predict(x).argmax(1) == y).mean()),
+        "width": secateur.analyze(network).accumulator_bits,
+        "lookups": sum(len(layer.codes) for layer in list(network.layers)[:-1]),
+        "complexity": float(secateur.price(network).complexity),
+    }
+
+
+def run(journal: Path = JOURNAL) -> Results:
+    """Return the results of all points, evaluating what the journal does not hold."""
+    return sweep(POINTS, measure, journal=journal)
+
+
+def table(results: Iterable[Record]) -> str:
+    """Return a table of Markdown: one row a method, means over the seeds."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for record in results:
+        found.setdefault(record.point["method"], []).append(record.values)
+    rows = []
+    for method, values in found.items():
+        accuracy = np.array([v["accuracy"] for v in values])
+        error = accuracy.std(ddof=1) / len(accuracy) ** 0.5 if len(accuracy) > 1 else 0.0
+        lookups, complexity = (np.mean([v[k] for v in values]) for k in ("lookups", "complexity"))
+        whole = np.mean([v["complexity"] for v in found["whole"]])
+        width = max(v["width"] for v in values)
+        cells = [f"{accuracy.mean():.4f} ± {error:.4f}", f"{width:.0f}", f"{lookups:.0f}"]
+        rows.append([method, *cells, f"{complexity:.2e}", f"{complexity / whole:.2f}"])
+    header = ["network", "accuracy", "proved bits", "lookups", "complexity", "of the whole"]
+    return markdown(header, rows)
+
+
+if __name__ == "__main__":
+    print(table(run()))
