@@ -9,6 +9,7 @@ __all__ = [
     "conv_positions",
     "fit_scales",
     "fractional_bounds",
+    "hold_back",
     "linear",
     "num_threads",
     "partial_sums",
@@ -67,6 +68,15 @@ def fit_scales(
     codes: tuple[int, int],
     mask: Any,
 ) -> npt.NDArray[np.float64]: ...
+def hold_back(
+    weight: Any,
+    scale: Any,
+    low: Any,
+    high: Any,
+    bits: int,
+    codes: tuple[int, int],
+    mask: Any,
+) -> tuple[_Int64, npt.NDArray[Any]]: ...
 def set_num_threads(threads: int) -> None: ...
 def num_threads() -> int: ...
 

@@ -19,6 +19,7 @@ __all__ = [
     "Ranges",
     "conv",
     "fit_scales",
+    "hold_back",
     "linear",
     "num_threads",
     "partial_sums",
@@ -517,15 +518,56 @@ def fit_scales(
     array([0.5])
     """
     weights, starts = _floats(weight, "weight"), _floats(start, "start")
-    pair = _listed(codes, "codes")
-    if len(pair) != 2:
-        raise ArgumentError(
-            f"codes is {codes!r}, but it must be the least and the greatest code",
-            argument="codes",
-            value=codes,
-            expected="two integers",
-        )
-    return _native.fit_scales(weights, starts, low, high, bits, (pair[0], pair[1]), mask)
+    return _native.fit_scales(weights, starts, low, high, bits, _pair(codes, "codes"), mask)
+
+
+def hold_back(
+    weight: npt.ArrayLike,
+    scale: npt.ArrayLike,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    bits: int,
+    codes: tuple[int, int],
+    *,
+    mask: npt.ArrayLike | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+    """The channels whose codes exceed their accumulators' bits, with weights that do not.
+
+    A weight has the code round(weight / scale), ties to even, clipped to `codes`. Of a channel
+    where Σ |code|(high - low) exceeds 2**bits - 1, those weights that lie least beyond the edge
+    of their code go back across it, one code at a time, until the codes fit: a projection after
+    an optimiser's step. Each then lies 0.49 of its scale beyond the code that it keeps.
+
+    Args:
+        weight: `[out, in]`, finite; taken as float64 where it is not float32.
+        scale: `[out]`, positive and finite; taken in the weight's type.
+        low, high: the inputs' ranges, one integer, `[in]`, or `[out, in]` where channels see
+            different inputs (grouped convolutions).
+        bits: 0 to 64, span bits of every accumulator.
+        codes: as in `fit_scales`.
+        mask: bool, `[out, in]`, False where a weight is gone, whatever its code.
+
+    Returns:
+        int64 `[channels]`, rising; and their weights `[channels, in]` in the weight's type, of
+        which those stay as they are that need not move. Of weights equally far beyond, the
+        first go back.
+
+    Raises:
+        DtypeError, ShapeError, EmptyRangeError: as in `linear`.
+        BitsError: bits outside 0 to 64.
+        ArgumentError: codes that are no such pair.
+        NotFiniteError: a weight that is NaN or infinite, or a scale that is not positive and
+            finite; it names the channel.
+
+    >>> channels, weights = hold_back([[1.6, -0.9, 0.7]], [1.0], 0, 3, bits=3, codes=(-3, 3))
+    >>> channels, weights  # 2, -1, 1 cost 12 of 7: the nearest to its edge goes back, then the next
+    (array([0]), array([[ 1.49, -0.9 ,  0.49]]))
+    """
+    weights = _array(weight, "weight", "real numbers")
+    if weights.dtype != np.float32:
+        weights = _floats(weights, "weight")
+    scales = _floats(scale, "scale").astype(weights.dtype, copy=False)
+    return _native.hold_back(weights, scales, low, high, bits, _pair(codes, "codes"), mask)
 
 
 def set_num_threads(threads: int | None) -> None:
@@ -562,6 +604,18 @@ def _choice(argument: str, value: Any, choices: dict[str, bool]) -> bool:
             value=value,
             expected=tuple(choices),
         ) from None
+
+
+def _pair(codes: Any, argument: str) -> tuple[Any, Any]:
+    pair = _listed(codes, argument)
+    if len(pair) != 2:
+        raise ArgumentError(
+            f"{argument} is {codes!r}, but it must be the least and the greatest code",
+            argument=argument,
+            value=codes,
+            expected="two integers",
+        )
+    return pair[0], pair[1]
 
 
 def _count(value: Any, argument: str, least: int, most: int = 2**63 - 1) -> int:

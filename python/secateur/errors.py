@@ -287,6 +287,12 @@ class SelectionLimitError(SecateurError, RuntimeError):
     facts = ("channel", "limit", "layer")
 
 
+class OutOfMemoryError(SecateurError, MemoryError):
+    """A result that memory does not hold."""
+
+    facts = ("bytes",)
+
+
 class OrderError(SecateurError, ValueError):
     """An order of removal, or the counts asked of it, is not one."""
 

@@ -2,52 +2,82 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from secateur import bounds
+from secateur.errors import SecateurError
+from secateur.pruning.problem import Integers
 from secateur.reading.torch import masks
-from secateur.reading.torch.quantizers import learned_scale
-
-#: Where a weight is held, in units of its scale beyond the code that it keeps: it rounds to it.
-_EDGE = 0.49
+from secateur.reading.torch.quantizers import LearnedGrid, settable_grid
 
 
-def hold_back(layer: Any, spread: torch.Tensor, budget: float, code_range: tuple[int, int]) -> None:
-    """Bring every channel of `layer` back within its budget, by the least move of its weights.
-
-    Where codes have come to cost more than they may, the weights that have crossed from one
-    code to the next by least go back across: a projection, as in projected gradient descent.
+@dataclass(frozen=True, eq=False)
+class Hold:
+    """The budget of a layer in training.
 
     Args:
-        layer: a layer of which `settable_codes` knows the range of codes; its weights change.
-        spread: float64 [out or 1, weights of a channel]; how far the input of each can differ.
-        budget: what Σ |code| · spread of a channel may be.
-        code_range: the least and the greatest code.
+        name: of the layer.
+        layer: the module; its weights change.
+        quantizer: of its weights.
+        grid: what that one rounds to.
+        low, high: int64 [weights of a channel], or [out, weights of a channel]; the ranges of
+            their inputs.
+        bits: span bits of every accumulator, 0 to 64.
     """
-    with torch.no_grad():
-        weight, mask = masks.unmasked(layer), masks.on(layer)
-        scale = learned_scale(layer)
-        units = weight.detach() / scale
-        codes = units.round().clamp_(*code_range).abs_().flatten(1)
-        if mask is not None:
-            codes *= mask.kept.flatten(1)
-        wide = ((codes * spread).sum(1) > budget).nonzero()[:, 0]
-        if not len(wide):
-            return
-        units, codes = units.flatten(1)[wide], codes[wide].double()
-        before, reach = codes, max(-code_range[0], code_range[1])
-        spread = spread.expand(len(mask.kept) if mask else len(weight), -1)[wide]
-        distance = units.abs().double().clamp(max=reach) - codes + 0.5
-        while (excess := (codes * spread).sum(1, keepdim=True) - budget).max() > 0:
-            distance = torch.where(codes > 0, distance, torch.inf)
-            order = distance.argsort(1)
-            saved = torch.where(codes > 0, spread, 0.0).gather(1, order)
-            enough = saved.cumsum(1) - saved >= excess.clamp(min=0)
-            down = torch.zeros_like(enough).scatter(1, order, ~enough) & (codes > 0)
-            codes, distance = codes - down.double(), distance + down.double()
-        held = torch.where(codes < before, (codes + _EDGE).to(units).copysign(units), units)
-        rows = (
-            held.reshape(-1, *weight.shape[1:]) * scale.expand(len(weight), *scale.shape[1:])[wide]
-        )
-        weight.data[wide] = rows.to(weight.dtype)
+
+    name: str
+    layer: Any
+    quantizer: Any
+    grid: LearnedGrid
+    low: Integers
+    high: Integers
+    bits: int
+
+    @classmethod
+    def on(cls, name: str, layer: Any, low: Integers, high: Integers, bits: int) -> Hold | None:
+        """Return the hold on a layer; None where its codes do not follow from its weights alone."""
+        grid = settable_grid(layer)
+        if grid is None:
+            return None
+        return cls(name, layer, layer.weight_quant.tensor_quant, grid, low, high, bits)
+
+    @property
+    def current(self) -> bool:
+        """Whether the quantiser is still the one that it was."""
+        quantizer = self.layer.weight_quant.tensor_quant
+        device = quantizer.scaling_impl.value.device
+        return quantizer is self.quantizer and device == self.grid.threshold.device
+
+    def back(self) -> None:
+        """Bring every channel back within its budget, by the least move of its weights.
+
+        Raises:
+            NotFiniteError: a weight or a scale that is NaN or infinite; names layer and channel.
+        """
+        weight, kept = masks.apart(self.layer)
+        scale = self.grid.scale(self.quantizer.scaling_impl.value.detach())
+        rows = len(weight)
+        try:
+            channels, held = bounds.hold_back(
+                _floats(weight).reshape(rows, -1),
+                _floats(scale).reshape(-1),
+                self.low,
+                self.high,
+                self.bits,
+                (self.grid.low, self.grid.high),
+                mask=None if kept is None else kept.cpu().numpy().view(bool).reshape(rows, -1),
+            )
+        except SecateurError as error:
+            raise error.at_layer(self.name) from None
+        if len(channels):
+            moved = torch.from_numpy(held).to(weight).reshape(-1, *weight.shape[1:])
+            weight.data[torch.from_numpy(channels).to(weight.device)] = moved
+
+
+def _floats(tensor: torch.Tensor) -> Any:
+    """Return a tensor as an array, float32 where it is narrower."""
+    tensor = tensor.detach().cpu()
+    return (tensor if tensor.dtype == torch.float64 else tensor.float()).numpy()

@@ -30,7 +30,7 @@ from secateur.pruning.apply import (
     steps_of,
 )
 from secateur.pruning.couplings import couplings_of
-from secateur.pruning.hold import hold_back
+from secateur.pruning.hold import Hold
 from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
 from secateur.pruning.prune import fixed_of, layer_of, problem_of
 from secateur.pruning.schedule import Reselect, Schedule
@@ -70,11 +70,11 @@ class Pruner:
 
     Once the target is reached, the codes of every step keep to the widths that the strategy
     promises. Weights that a step takes beyond are held back at the edge of the code that fits
-    (`hold_back`), and every 20 steps without a selection one is made within the last masks, at
-    scales fitted anew. Of a chain, that is within what its first strategies have left that
-    promise no width: the neurons that `Structured` has removed stay removed, while `Accumulator`
-    goes on choosing among the weights of the others. So what training ends with is what `finish`
-    proves, at the same accuracy.
+    (`bounds.hold_back`), and every 20 steps without a selection one is made within the last
+    masks, at scales fitted anew. Of a chain, that is within what its first strategies have left
+    that promise no width: the neurons that `Structured` has removed stay removed, while
+    `Accumulator` goes on choosing among the weights of the others. So what training ends with is
+    what `finish` proves, at the same accuracy.
 
     >>> import torch
     >>> from torch import nn
@@ -142,7 +142,7 @@ class Pruner:
         self._model = model
         reading = read(model, input_shape)
         self._input_shape = reading.network.input.shape
-        self._spreads: dict[str, torch.Tensor] = {}
+        self._holds: tuple[tuple[Hold, ...], bool] | None = None
         paths = {module: path for path, module in model.named_modules()}
         # By name, so that a copy of model and pruner has its own.
         self._paths = {name: paths[x.module] for name, x in reading.layers.items()}
@@ -219,8 +219,9 @@ class Pruner:
         self._set(masks_of(left if leading else final), selected=True)
         self._set(masks_of(final))
         progress.complete, progress.selected_at = fraction == 1.0, progress.steps
-        if progress.complete:
-            self._cut(self._promising)
+        promising = self._promising
+        if progress.complete and self._budgets(promising)[1]:
+            self._cut(promising)
         return self.masks
 
     def finish(self) -> FinalMasks:
@@ -290,16 +291,19 @@ class Pruner:
         progress, promising = self._progress, self._promising
         if not promising:
             return
-        within = {name: _numpy(self._mask(name).selected.bool()) for name in self._paths}
         if (progress.steps - progress.selected_at) % _EVERY == 0:
+            within = {name: _numpy(self._mask(name).selected.bool()) for name in self._paths}
             again = apply_steps(self._problem(within), promising, self._rescaled)
             self._set(masks_of(again))
             return
-        if self._held_back(promising):
+        holds, others = self._budgets(promising)
+        for hold in holds:
+            hold.back()
+        if others:
             self._cut(promising)
 
     def _cut(self, steps: tuple[Offered, ...]) -> None:
-        """Remove what does not fit from channels that `_held_back` cannot bring back.
+        """Remove what does not fit from channels that no `Hold` brings back.
 
         Each round leaves less: the scales that a quantiser takes from what is left can grow
         codes again.
@@ -313,26 +317,24 @@ class Pruner:
             channels = {name: _column(w, again[name]) for name, w in wide.items()}
             self._set({n: np.where(c, again[n], now[n].mask) for n, c in channels.items()})
 
-    def _held_back(self, steps: Sequence[Offered]) -> bool:
-        """Hold back the weights of layers whose spans have a budget; say whether others have."""
-        others = False
-        for step in steps:
+    def _budgets(self, promising: tuple[Offered, ...]) -> tuple[tuple[Hold, ...], bool]:
+        """Return the holds on layers whose spans have a budget, and whether others have one."""
+        if self._holds is not None and all(hold.current for hold in self._holds[0]):
+            return self._holds
+        holds: list[Hold | None] = []
+        for step in promising:
             for name, width in promised(step, self._structure).items():
                 if name in self._structure.fixed:
                     continue
-                module, layer = self._module(name), self._structure[name]
-                code_range = settable_codes(module)
-                if code_range is None or isinstance(width, Range) or width < 0:
-                    others = True
+                if isinstance(width, Range) or width < 0:
+                    holds.append(None)
                     continue
-                if name not in self._spreads:
-                    spans = Ranges(layer.low, layer.high).span.astype(np.float64)
-                    rows = layer.per_row(spans)
-                    self._spreads[name] = torch.from_numpy(rows.reshape(-1, rows.shape[-1]).copy())
-                device = masks.unmasked(module).device
-                self._spreads[name] = spread = self._spreads[name].to(device)
-                hold_back(module, spread, 2.0 ** min(width, 64) - 1, code_range)
-        return others
+                layer = self._structure[name]
+                low, high = layer.per_row(layer.low), layer.per_row(layer.high)
+                holds.append(Hold.on(name, self._module(name), low, high, min(width, 64)))
+        found = tuple(hold for hold in holds if hold is not None)
+        self._holds = found, len(found) < len(holds)
+        return self._holds
 
     def _set(self, new: Masks, selected: bool = False) -> None:
         joint: dict[WeightMask, Mask] = {}

@@ -11,6 +11,7 @@ use ndarray::{ArrayView1, ArrayViewD, Axis, CowArray, Ix2, Slice};
 use crate::code::Code;
 use crate::inputs::InputRanges;
 use crate::linear::{Choice, affine};
+use crate::ranges::{filled, reserve};
 use crate::{Error, Ranges, Result, threads};
 
 /// A spatial axis, padding included, is no longer than this.
@@ -49,7 +50,7 @@ pub struct Conv<'a, T> {
 /// Hull of the ranges at all positions, per output channel.
 pub fn conv<T: Code>(conv: &Conv<'_, T>) -> Result<Ranges> {
     let plan = Plan::new(conv)?;
-    let mut ranges = Ranges::zeros(plan.outputs);
+    let mut ranges = Ranges::zeros(plan.outputs)?;
     if plan.per_element {
         let all = plan.elementwise()?;
         for channel in 0..plan.outputs {
@@ -77,9 +78,9 @@ pub fn conv<T: Code>(conv: &Conv<'_, T>) -> Result<Ranges> {
 /// Ranges at every position, `[out, *spatial_out]` in row-major order, and `spatial_out`.
 pub fn conv_positions<T: Code>(conv: &Conv<'_, T>) -> Result<(Ranges, Vec<usize>)> {
     let plan = Plan::new(conv)?;
-    let shape: Vec<usize> = plan.axes.iter().map(|axis| axis.pattern_of.len()).collect();
+    let shape: Vec<usize> = plan.axes.iter().map(|axis| axis.windows).collect();
     let positions = plan.positions;
-    let mut ranges = Ranges::zeros(plan.outputs * positions);
+    let mut ranges = Ranges::zeros(plan.outputs * positions)?;
     if plan.per_element {
         let all = plan.elementwise()?;
         for position in 0..positions {
@@ -92,7 +93,9 @@ pub fn conv_positions<T: Code>(conv: &Conv<'_, T>) -> Result<(Ranges, Vec<usize>
     }
     let patterns = patterns(&plan.axes, false);
     let all = plan.by_pattern(&patterns)?;
-    let of_position: Vec<usize> = (0..positions).map(|at| plan.pattern_at(at)).collect();
+    let mut of_position = Vec::new();
+    reserve(&mut of_position, positions)?;
+    of_position.extend((0..positions).map(|at| plan.pattern_at(at)));
     for channel in 0..plan.outputs {
         let values = &all[channel * patterns.len()..][..patterns.len()];
         for (position, &pattern) in of_position.iter().enumerate() {
@@ -114,8 +117,10 @@ struct WindowAxis {
     dilation: usize,
     /// The intervals of taps that occur, each `start..end`.
     patterns: Vec<(usize, usize)>,
-    /// For each window, which of them it sees.
-    pattern_of: Vec<u32>,
+    /// How many windows there are.
+    windows: usize,
+    /// Neighbours that see the same: the first window of each run, and which pattern it sees.
+    runs: Vec<(usize, usize)>,
 }
 
 impl WindowAxis {
@@ -157,8 +162,9 @@ impl WindowAxis {
             }
         };
         let mut patterns: Vec<(usize, usize)> = Vec::new();
-        let mut pattern_of = Vec::with_capacity(windows);
-        for window in 0..windows {
+        let mut runs = Vec::new();
+        let mut window = 0;
+        while window < windows {
             // Tap t reads element window · stride + t · dilation - before.
             let origin = window * stride;
             let start = before.saturating_sub(origin).div_ceil(dilation).min(taps);
@@ -167,7 +173,6 @@ impl WindowAxis {
                 .div_ceil(dilation)
                 .clamp(start, taps);
             let pattern = if start == end { (0, 0) } else { (start, end) };
-            // Neighbours mostly see the same taps.
             let index = match patterns.iter().rposition(|&seen| seen == pattern) {
                 Some(index) => index,
                 None => {
@@ -175,7 +180,18 @@ impl WindowAxis {
                     patterns.len() - 1
                 }
             };
-            pattern_of.push(index as u32);
+            runs.push((window, index));
+            // The origin from which on a window sees one more tap, or one less.
+            let from = |edge: usize, tap: usize| {
+                tap.checked_sub(1)
+                    .map(|tap| edge.saturating_sub(tap.saturating_mul(dilation)))
+                    .filter(|next| *next > origin)
+            };
+            let next = [from(before, start), from(size + before, end)];
+            window = match next.into_iter().flatten().min() {
+                Some(next) => next.div_ceil(stride),
+                None => windows,
+            };
         }
         Ok(Self {
             taps,
@@ -184,8 +200,15 @@ impl WindowAxis {
             before,
             dilation,
             patterns,
-            pattern_of,
+            windows,
+            runs,
         })
+    }
+
+    /// Which pattern a window sees.
+    fn pattern_of(&self, window: usize) -> usize {
+        let run = self.runs.partition_point(|&(first, _)| first <= window);
+        self.runs[run - 1].1
     }
 }
 
@@ -292,9 +315,7 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
         };
         let positions = axes
             .iter()
-            .try_fold(outputs.max(1), |all, axis| {
-                all.checked_mul(axis.pattern_of.len())
-            })
+            .try_fold(outputs.max(1), |all, axis| all.checked_mul(axis.windows))
             .ok_or_else(|| Error::Shape {
                 argument: "input_shape",
                 shape: input.clone(),
@@ -320,8 +341,8 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
     fn pattern_at(&self, position: usize) -> usize {
         let (mut rest, mut pattern, mut factor) = (position, 0, 1);
         for axis in self.axes.iter().rev() {
-            pattern += factor * axis.pattern_of[rest % axis.pattern_of.len()] as usize;
-            rest /= axis.pattern_of.len();
+            pattern += factor * axis.pattern_of(rest % axis.windows);
+            rest /= axis.windows;
             factor *= axis.patterns.len();
         }
         pattern
@@ -329,7 +350,7 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
 
     /// Ranges of every channel under every pattern, `[out, patterns]`.
     fn by_pattern(&self, patterns: &[Vec<u32>]) -> Result<Vec<(i64, i64)>> {
-        let mut values = vec![(0, 0); self.outputs * patterns.len()];
+        let mut values = filled((0, 0), self.outputs.saturating_mul(patterns.len()))?;
         for group in 0..self.conv.geometry.groups {
             let mut failed: Option<Error> = None;
             for (at, pattern) in patterns.iter().enumerate() {
@@ -370,7 +391,7 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
 
     /// Ranges at every position where each element has its own, `[positions, out]`.
     fn elementwise(&self) -> Result<Vec<(i64, i64)>> {
-        let mut values = vec![(0, 0); self.positions * self.outputs];
+        let mut values = filled((0, 0), self.positions * self.outputs)?;
         let area: usize = self.conv.geometry.input[1..].iter().product();
         let cost = values.len().saturating_mul(self.channels * self.taps);
         let step = threads::step(self.positions, cost);
@@ -435,8 +456,8 @@ impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
         let mut rest = position;
         let mut windows = Vec::new();
         for axis in self.axes.iter().rev() {
-            windows.push(rest % axis.pattern_of.len());
-            rest /= axis.pattern_of.len();
+            windows.push(rest % axis.windows);
+            rest /= axis.windows;
         }
         for (axis, window) in self.axes.iter().zip(windows.into_iter().rev()) {
             let along: Vec<Option<usize>> = (0..axis.taps)
@@ -466,6 +487,10 @@ fn flat<'a, A: Clone>(
     width: usize,
 ) -> Result<CowArray<'a, A, Ix2>> {
     let rows = view.shape()[0];
+    if !view.is_standard_layout() {
+        // The copy ends the process where there is no memory for it.
+        reserve(&mut Vec::<A>::new(), view.len())?;
+    }
     view.to_shape((rows, width)).map_err(|_| Error::Shape {
         argument,
         shape: view.shape().to_vec(),

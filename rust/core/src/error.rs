@@ -66,6 +66,8 @@ pub enum Error {
     /// A scale that no code can have.
     #[error("the scale of channel {channel} is {value}; scales must be positive and finite")]
     Scale {
+        /// The offending argument.
+        argument: &'static str,
         /// Output channel.
         channel: usize,
         /// The value found.
@@ -101,6 +103,12 @@ pub enum Error {
         channel: usize,
         /// The limit that was reached.
         limit: usize,
+    },
+    /// A result that memory does not hold.
+    #[error("the result takes {bytes} bytes, which memory does not hold; ask for less at a time")]
+    Memory {
+        /// The memory that it would take.
+        bytes: u128,
     },
     /// An order of removal, or the counts asked of it, is not one.
     #[error("{argument}[{index}] is {value}, but {expected}")]

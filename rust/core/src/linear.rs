@@ -102,8 +102,8 @@ pub(crate) fn affine<T: Code>(
     }
     let form = T::form(inputs, choice.least);
     let layers = masks.as_ref().map_or(1, |masks| masks.len_of(Axis(0)));
-    let rows = layers * outputs;
-    let mut ranges = Ranges::zeros(rows);
+    let rows = layers.saturating_mul(outputs);
+    let mut ranges = Ranges::zeros(rows)?;
     if rows == 0 {
         return Ok(ranges);
     }

@@ -38,7 +38,7 @@ pub fn prefix_sums<T: Code>(
         });
     }
     let largest = inputs.largest();
-    let mut ranges = Ranges::zeros(outputs);
+    let mut ranges = Ranges::zeros(outputs)?;
     for channel in 0..outputs {
         let start = bias.map_or(0, |bias| bias[channel]);
         let terms = weight

@@ -6,7 +6,7 @@ use crate::code::Code;
 use crate::forms::sums_fit;
 use crate::inputs::{Ends, InputRanges};
 use crate::linear::linear;
-use crate::ranges::Wide;
+use crate::ranges::{Wide, filled};
 use crate::{Error, Ranges, Result, threads};
 
 /// A position in an order of removal.
@@ -119,17 +119,14 @@ pub fn profile_shares<T: Code>(
         pass(part, &share.order, inputs, bias, &share.counts)
             .map_err(|error| error.after_channels(start))
     };
-    let mut blocks = vec![Ranges::zeros(0); shares.len()];
+    let mut blocks = vec![Ranges::zeros(0)?; shares.len()];
     let places = shares.iter().zip(&mut blocks).enumerate();
     threads::share(shares.len() > 1, places, |(index, (share, place))| {
         *place = block(index, share)?;
         Ok(())
     })?;
     let counts = shares.first().map_or(0, |share| share.counts.len());
-    let mut result = Ranges {
-        low: Vec::with_capacity(counts * outputs),
-        high: Vec::with_capacity(counts * outputs),
-    };
+    let mut result = Ranges::with_room(counts.saturating_mul(outputs))?;
     for count in 0..counts {
         for block in &blocks {
             let width = block.low.len() / counts;
@@ -240,11 +237,8 @@ fn run<T: Code, P: Position, E: Left>(
 ) -> Result<Ranges> {
     let (outputs, width) = weight.dim();
     let size = weight.len();
-    let mut result = Ranges {
-        low: Vec::with_capacity(counts.len() * outputs),
-        high: Vec::with_capacity(counts.len() * outputs),
-    };
-    let mut seen = vec![0_u64; size.div_ceil(64)];
+    let mut result = Ranges::with_room(counts.len().saturating_mul(outputs))?;
+    let mut seen = filled(0_u64, size.div_ceil(64))?;
     let flat = weight.as_slice();
     let mut done = 0;
     for &count in counts {

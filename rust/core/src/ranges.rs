@@ -15,12 +15,39 @@ pub struct Ranges {
 
 impl Ranges {
     /// As many `[0, 0]` ranges as asked for.
-    pub(crate) fn zeros(channels: usize) -> Self {
-        Self {
-            low: vec![0; channels],
-            high: vec![0; channels],
+    pub(crate) fn zeros(channels: usize) -> Result<Self> {
+        let mut ranges = Self::with_room(channels)?;
+        ranges.low.resize(channels, 0);
+        ranges.high.resize(channels, 0);
+        Ok(ranges)
+    }
+
+    /// No ranges yet, but room for as many as asked for.
+    pub(crate) fn with_room(channels: usize) -> Result<Self> {
+        let (mut low, mut high) = (Vec::new(), Vec::new());
+        let room = reserve(&mut low, channels).and_then(|()| reserve(&mut high, channels));
+        match room {
+            Ok(()) => Ok(Self { low, high }),
+            Err(_) => Err(Error::Memory {
+                bytes: 16 * channels as u128,
+            }),
         }
     }
+}
+
+/// Makes room, or says that there is none, where the process would otherwise end.
+pub(crate) fn reserve<A>(into: &mut Vec<A>, more: usize) -> Result<()> {
+    into.try_reserve_exact(more).map_err(|_| Error::Memory {
+        bytes: size_of::<A>() as u128 * more as u128,
+    })
+}
+
+/// As many copies of a value as asked for; [`Error::Memory`] where there is no room for them.
+pub fn filled<A: Clone>(value: A, count: usize) -> Result<Vec<A>> {
+    let mut all = Vec::new();
+    reserve(&mut all, count)?;
+    all.resize(count, value);
+    Ok(all)
 }
 
 /// Both ends of one accumulator.

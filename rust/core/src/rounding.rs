@@ -185,27 +185,10 @@ impl Rounding<'_> {
                 highest: MOST_BITS,
             });
         }
-        let (lowest, greatest) = self.codes;
-        let permitted = -LARGEST_CODE..=LARGEST_CODE;
-        for (code, fits) in [
-            (lowest, lowest <= 0 && permitted.contains(&lowest)),
-            (
-                greatest,
-                greatest >= 0 && greatest > lowest && permitted.contains(&greatest),
-            ),
-        ] {
-            if !fits {
-                return Err(Error::Argument {
-                    argument: "codes",
-                    value: code,
-                    expected: "the least must lie in -2^20 to 0, the greatest in 0 to 2^20, \
-                               and they must differ"
-                        .into(),
-                });
-            }
-        }
+        check_codes(self.codes)?;
         if let Some(channel) = self.start.iter().position(|s| !(*s > 0.0 && s.is_finite())) {
             return Err(Error::Scale {
+                argument: "start",
                 channel,
                 value: self.start[channel],
             });
@@ -225,6 +208,29 @@ impl Rounding<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses what is no least and greatest code.
+pub(crate) fn check_codes((lowest, greatest): (i64, i64)) -> Result<()> {
+    let permitted = -LARGEST_CODE..=LARGEST_CODE;
+    for (code, fits) in [
+        (lowest, lowest <= 0 && permitted.contains(&lowest)),
+        (
+            greatest,
+            greatest >= 0 && greatest > lowest && permitted.contains(&greatest),
+        ),
+    ] {
+        if !fits {
+            return Err(Error::Argument {
+                argument: "codes",
+                value: code,
+                expected: "the least must lie in -2^20 to 0, the greatest in 0 to 2^20, \
+                           and they must differ"
+                    .into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 #[inline(always)]

@@ -37,7 +37,7 @@ pub fn table_ranges<T: Code>(
             expected: format!("low and high have {channels} channels"),
         });
     }
-    let mut ranges = Ranges::zeros(channels);
+    let mut ranges = Ranges::zeros(channels)?;
     for channel in 0..channels {
         let (low, high) = (indices.low[channel], indices.high[channel]);
         if low > high {

@@ -4,7 +4,7 @@ use ndarray::{ArrayView1, ArrayView2};
 
 use crate::code::Code;
 use crate::inputs::InputRanges;
-use crate::ranges::Wide;
+use crate::ranges::{Wide, filled};
 use crate::{Error, Ranges, Result};
 
 /// Weights, what is left of them, and the ranges of their channels. Every change and every
@@ -71,14 +71,20 @@ impl RangeTracker {
         let mut tracker = Self {
             outputs,
             width,
-            weights: weight.iter().map(|w| w.value()).collect(),
-            kept: vec![true; outputs * width],
+            ends: filled(Wide::default(), outputs)?,
+            weights: filled(0, outputs.saturating_mul(width))?,
+            kept: filled(true, outputs.saturating_mul(width))?,
             inputs,
-            bias: bias.map_or_else(|| vec![0; outputs], |bias| bias.to_vec()),
-            ends: vec![Wide::default(); outputs],
-            channel_kept: vec![true; outputs],
+            bias: filled(0, outputs)?,
+            channel_kept: filled(true, outputs)?,
             log: Vec::new(),
         };
+        for (own, w) in tracker.weights.iter_mut().zip(weight) {
+            *own = w.value();
+        }
+        for (own, given) in tracker.bias.iter_mut().zip(bias.iter().flatten()) {
+            *own = *given;
+        }
         if let Some(mask) = mask {
             tracker.kept = mask.iter().map(|&m| m != 0).collect();
         }
@@ -117,7 +123,7 @@ impl RangeTracker {
 
     /// The ranges of all channels.
     pub fn ranges(&self) -> Result<Ranges> {
-        let mut ranges = Ranges::zeros(self.outputs);
+        let mut ranges = Ranges::zeros(self.outputs)?;
         for channel in 0..self.outputs {
             (ranges.low[channel], ranges.high[channel]) = self.range_at(channel)?;
         }

@@ -4,9 +4,9 @@ use numpy::ndarray::{ArrayViewD, IxDyn};
 use numpy::{
     Element, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
 };
-use pyo3::exceptions::{PyException, PyOverflowError, PyTypeError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use secateur_core::InputRanges;
+use secateur_core::{InputRanges, filled};
 
 use crate::errors::{exception, raise};
 
@@ -78,9 +78,25 @@ fn array<'py>(
         || !dtype.getattr("isnative")?.extract::<bool>()?
     {
         let native = dtype.call_method1("newbyteorder", ("=",))?;
-        return Ok(array.call_method1("astype", (native,))?.cast_into()?);
+        let native = array.call_method1("astype", (native,));
+        return Ok(converted(&array, native)?.cast_into()?);
     }
     Ok(array)
+}
+
+/// A conversion of an array, whose lack of memory is an error of ours, too.
+pub fn converted<'py>(
+    array: &Bound<'py, PyUntypedArray>,
+    result: PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = array.py();
+    result.map_err(|error| match error.is_instance_of::<PyMemoryError>(py) {
+        true => {
+            let bytes = size_of::<i64>() as u128 * array.len() as u128;
+            raise(py, secateur_core::Error::Memory { bytes })
+        }
+        false => error,
+    })
 }
 
 fn dtype_error(py: Python<'_>, dtype: &str, argument: &str, expected: &str) -> PyErr {
@@ -171,7 +187,7 @@ pub fn integers<'py>(
         let dtype = array.dtype().to_string();
         return Err(dtype_error(value.py(), &dtype, argument, INTEGERS));
     }
-    let wide = array.call_method1("astype", ("int64",))?;
+    let wide = converted(&array, array.call_method1("astype", ("int64",)))?;
     Ok(wide.cast_into::<PyArrayDyn<i64>>()?.readonly())
 }
 
@@ -226,11 +242,18 @@ impl<'py> Integers<'py> {
     }
 
     /// The values in the given shape, a single one repeated; the caller has compared the shapes.
-    pub fn to_vec(&self, len: usize) -> Vec<i64> {
-        match self {
-            Self::One(one) => vec![*one; len],
-            Self::Many(array) => array.as_array().iter().copied().collect(),
+    pub fn to_vec(&self, py: Python<'_>, len: usize) -> PyResult<Vec<i64>> {
+        let (value, len) = match self {
+            Self::One(one) => (*one, len),
+            Self::Many(array) => (0, array.len()),
+        };
+        let mut all = filled(value, len).map_err(|error| raise(py, error))?;
+        if let Self::Many(array) = self {
+            for (place, value) in all.iter_mut().zip(array.as_array()) {
+                *place = *value;
+            }
         }
+        Ok(all)
     }
 }
 
@@ -253,7 +276,7 @@ pub fn inputs(low: &Bound<'_, PyAny>, high: &Bound<'_, PyAny>) -> PyResult<Input
         .or(high.shape().first())
         .copied()
         .unwrap_or(1);
-    InputRanges::each(low.to_vec(len), high.to_vec(len)).map_err(|error| raise(py, error))
+    InputRanges::each(low.to_vec(py, len)?, high.to_vec(py, len)?).map_err(|error| raise(py, error))
 }
 
 /// An array of that type and no other.
@@ -335,5 +358,5 @@ pub fn flat_inputs(
         }
     }
     let len = shape.iter().product();
-    InputRanges::each(low.to_vec(len), high.to_vec(len)).map_err(|error| raise(py, error))
+    InputRanges::each(low.to_vec(py, len)?, high.to_vec(py, len)?).map_err(|error| raise(py, error))
 }

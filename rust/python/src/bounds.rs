@@ -122,7 +122,7 @@ pub fn table_ranges<'py>(
                 expected,
             ));
         }
-        Ok(integers.to_vec(1))
+        integers.to_vec(py, 1)
     };
     let indices = Ranges {
         low: read(low, "low")?,

@@ -74,9 +74,14 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
             facts.set_item("argument", "weight")?;
             facts.set_item("channel", channel)
         }),
-        Error::Scale { channel, .. } => exception(py, "NotFiniteError", message, |facts| {
-            facts.set_item("argument", "start")?;
+        Error::Scale {
+            argument, channel, ..
+        } => exception(py, "NotFiniteError", message, |facts| {
+            facts.set_item("argument", argument)?;
             facts.set_item("channel", channel)
+        }),
+        Error::Memory { bytes } => exception(py, "OutOfMemoryError", message, |facts| {
+            facts.set_item("bytes", bytes)
         }),
         Error::Saliency {
             channel,

@@ -6,6 +6,7 @@ mod arrays;
 mod bounds;
 mod convolution;
 mod errors;
+mod holding;
 mod removal;
 mod rounding;
 mod selection;
@@ -21,6 +22,8 @@ mod _native {
     };
     #[pymodule_export]
     use super::convolution::{conv, conv_positions};
+    #[pymodule_export]
+    use super::holding::hold_back;
     #[pymodule_export]
     use super::removal::{RangeTracker, profile, profile_network};
     #[pymodule_export]

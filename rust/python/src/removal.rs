@@ -1,7 +1,7 @@
 //! `profile` and `RangeTracker`: ranges while weights are removed.
 
 use numpy::ndarray::{Array2, Ix1, Ix2};
-use numpy::{IntoPyArray, PyArray2};
+use numpy::{IntoPyArray, PyArray2, PyArrayMethods};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -112,7 +112,8 @@ impl<'py> Flat<'py> {
         }
         let copy = py
             .import("numpy")?
-            .call_method1("ascontiguousarray", (value,))?;
+            .call_method1("ascontiguousarray", (value,));
+        let copy = arrays::converted(array.as_untyped(), copy)?;
         Ok(Self(arrays::integers(&copy, argument)?))
     }
 

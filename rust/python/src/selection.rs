@@ -47,7 +47,7 @@ impl<'py> Request<'py> {
         Ok(Self {
             saliency: arrays::exactly(saliency, "saliency", "float64")?,
             inputs: rows_of_inputs(low, high)?,
-            bits: bits.to_vec(1),
+            bits: bits.to_vec(py, 1)?,
             budget: if signed { Budget::Signed } else { Budget::Span },
             bias: bias
                 .map(|bias| arrays::integers(bias, "bias"))
@@ -90,6 +90,11 @@ pub fn rows_of_inputs(
         let expected = "it must be one integer or have shape [in] or [out, in]".into();
         return Err(shape_error(py, "low and high", shape, expected));
     };
+    let mut all: Vec<InputRanges> = Vec::new();
+    all.try_reserve_exact(outputs).map_err(|_| {
+        let bytes = size_of::<InputRanges>() as u128 * outputs as u128;
+        raise(py, secateur_core::Error::Memory { bytes })
+    })?;
     let row = |ends: &Integers<'_>, row: usize| -> Option<Vec<i64>> {
         match ends {
             Integers::One(one) => Some(vec![*one; inputs]),
@@ -103,17 +108,14 @@ pub fn rows_of_inputs(
             },
         }
     };
-    (0..outputs)
-        .map(|index| match (row(&lows, index), row(&highs, index)) {
-            (Some(low), Some(high)) => {
-                InputRanges::each(low, high).map_err(|error| raise(py, error))
-            }
-            _ => {
-                let expected = format!("low has shape {:?}", lows.shape());
-                Err(shape_error(py, "high", highs.shape(), expected))
-            }
-        })
-        .collect()
+    for index in 0..outputs {
+        let (Some(low), Some(high)) = (row(&lows, index), row(&highs, index)) else {
+            let expected = format!("low has shape {:?}", lows.shape());
+            return Err(shape_error(py, "high", highs.shape(), expected));
+        };
+        all.push(InputRanges::each(low, high).map_err(|error| raise(py, error))?);
+    }
+    Ok(all)
 }
 
 /// Mask of the weights to keep.

@@ -105,6 +105,21 @@ def unmasked(layer: Any) -> torch.Tensor:
     return layer.parametrizations.weight.original
 
 
+def apart(layer: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the weight of a layer as it trains, and what its mask keeps of it.
+
+    Whatever else lies over the weight is part of it, and the mask then None. Asked in every
+    step of training, this goes by the modules' own dictionaries.
+    """
+    registered = layer._modules.get("parametrizations")
+    listed = None if registered is None else registered._modules.get("weight")
+    if listed is not None and len(listed._modules) == 1:
+        (mask,) = listed._modules.values()
+        if isinstance(mask, WeightMask):
+            return listed.original, mask._buffers["kept"]
+    return layer.weight, None
+
+
 def take_off(layer: Any) -> None:
     """Take the mask off a layer, whose weight is then what it has trained to."""
     # Copies of a layer share the class that torch has made for it, and torch changes that class.

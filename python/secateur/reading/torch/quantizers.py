@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import brevitas.nn as qnn
@@ -296,24 +297,70 @@ def _back(
     return units.add_(zero_point).round_().clamp_(low, high).sub_(zero_point)
 
 
-def settable_codes(layer: Any) -> tuple[int, int] | None:
-    """Return the least and the greatest code of a layer whose scales `set_scales` can set.
+@dataclass(frozen=True, eq=False)
+class LearnedGrid:
+    """The codes of a quantiser whose scale is learned as a logarithm.
+
+    Args:
+        low, high: the least and the greatest code.
+        threshold: what the learned value, no logarithm any more, is divided by.
+        least: what it is at least.
+        through: whether gradients pass where values are clipped.
+    """
+
+    low: int
+    high: int
+    threshold: torch.Tensor
+    least: float
+    through: bool
+
+    def scale(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the scales, shaped like the learned `value`."""
+        return torch.pow(2.0, value).clamp_min_(self.least) / self.threshold
+
+
+def learned_grid(quantizer: Any) -> LearnedGrid | None:
+    """Return the grid of a quantiser that only rounds; None where it is of another kind."""
+    if not (only_rounds(quantizer) and kind_of(quantizer.scaling_impl) == "ParameterScaling"):
+        return None
+    scaling = quantizer.scaling_impl
+    restricted = scaling.restrict_clamp_scaling
+    if kind_of(restricted.restrict_value_impl) != "LogFloatRestrictValue":
+        return None
+    integers = quantizer.int_quant
+    clamp = kind_of(integers.tensor_clamp_impl)
+    if clamp not in ("TensorClamp", "TensorClampSte"):
+        return None
+    bits = quantizer.msb_clamp_bit_width_impl()
+    threshold = scaling.restrict_clamp_threshold(
+        scaling.restrict_threshold_pre(quantizer.int_scaling_impl(bits))
+    )
+    return LearnedGrid(
+        int(integers.min_int(bits)),
+        int(integers.max_int(bits)),
+        threshold.detach(),
+        float(getattr(restricted.clamp_ste, "min_val", 0.0)),
+        clamp == "TensorClampSte",
+    )
+
+
+def settable_grid(layer: Any) -> LearnedGrid | None:
+    """Return the grid of the weights of a layer whose scales `set_scales` can set.
 
     None for every other: its scales follow from statistics or from further parameters, are
     not learned as logarithms, or are not one for each output channel.
     """
     quantizer = layer.weight_quant.tensor_quant
-    scaling: Any = getattr(quantizer, "scaling_impl", None)
-    if not (
-        only_rounds(quantizer)
-        and kind_of(scaling) == "ParameterScaling"
-        and kind_of(scaling.restrict_clamp_scaling.restrict_value_impl) == "LogFloatRestrictValue"
-        and scaling.value.numel() == len(layer.weight)
-    ):
+    grid = learned_grid(quantizer)
+    if grid is None or quantizer.scaling_impl.value.numel() != len(layer.weight):
         return None
-    bits = int(quantizer.msb_clamp_bit_width_impl())
-    quant = layer.weight_quant
-    return _code_range(bits, bool(quant.is_signed), bool(quant.is_narrow_range))
+    return grid
+
+
+def settable_codes(layer: Any) -> tuple[int, int] | None:
+    """Return the least and the greatest code of a layer of which `settable_grid` knows the grid."""
+    grid = settable_grid(layer)
+    return None if grid is None else (grid.low, grid.high)
 
 
 def learned_scale(layer: Any) -> torch.Tensor:

@@ -18,6 +18,7 @@ use ndarray::{ArrayView1, ArrayView2, Zip};
 
 use self::channel::Channel;
 use crate::inputs::InputRanges;
+use crate::ranges::filled;
 use crate::{Code, Error, Result, threads};
 
 /// What has to fit the bits.
@@ -88,10 +89,10 @@ pub const MOST_BITS: i64 = 63;
 pub fn select<T: Code>(problem: &Problem<'_, T>, method: Method) -> Result<Vec<bool>> {
     let problem = &Checked::new(problem)?;
     let (outputs, inputs) = problem.codes.dim();
-    let mut keep = vec![false; outputs * inputs];
+    let mut keep = filled(false, outputs.saturating_mul(inputs))?;
     if keep.is_empty() {
         // There is nothing to choose, yet a bias may be too wide by itself.
-        for channel in 0..outputs {
+        for channel in 0..problem.bias.map_or(0, |bias| bias.len()) {
             Channel::read(problem, channel, &mut [])?;
         }
         return Ok(keep);
@@ -248,7 +249,8 @@ impl<T: Code> Problem<'_, T> {
                 highest: MOST_BITS,
             });
         }
-        for (channel, row) in self.saliency.outer_iter().enumerate() {
+        let rows = if inputs == 0 { 0 } else { outputs };
+        for (channel, row) in self.saliency.outer_iter().enumerate().take(rows) {
             let bad = |s: &f64| !((*s >= 0.0) & (*s <= f64::MAX));
             // To look at all of them takes less time than to stop at the first.
             if row.fold(false, |any, s| any | bad(s))
