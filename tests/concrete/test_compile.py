@@ -494,6 +494,18 @@ def test_failures_of_the_backend_name_the_operation(backend):
         concrete.compile(lambda x: rounded(x, 2), {"x": (0, 0)})
 
 
+@pytest.mark.encrypted
+@pytest.mark.parametrize("backend", MODERN)
+def test_arguments_are_encrypted_one_by_one(backend):
+    circuit = concrete.compile(lambda x, y: x + y, {"x": (0, 3), "y": (0, 3)})
+    x, nothing = circuit.encrypt(3, None)
+    assert nothing is None
+    _, y = circuit.encrypt(None, 2)
+    assert int(circuit.decrypt(circuit.run(x, y))) == 5
+    with pytest.raises(DtypeError, match="'x' has dtype object"):
+        circuit.emulate(None, 2)
+
+
 @pytest.mark.parametrize("backend", MODERN)
 def test_modules_are_compiled_function_by_function(backend):
     fhe = backend.namespace
