@@ -346,6 +346,27 @@ def test_truth_values_of_which_one_alone_may_be_true(backend):
 
 
 @on_each_backend
+def test_what_was_traced_is_compared_with_the_function(backend):
+    """A slice is a view in NumPy, and a copy while a function is traced."""
+
+    def view(x):
+        y = x[0:2]
+        y[0] = 7
+        return x[0] + y[0]
+
+    with pytest.raises(UnprovableError, match=f"{HERE} gives 14 for .* traced of it gives 7"):
+        concrete.compile(view, {"x": (0, 3)}, {"x": (3,)})
+    calls = []
+
+    def counting(x):
+        calls.append(x)
+        return x + len(calls)
+
+    with pytest.raises(UnprovableError, match="depends on more than its parameters"):
+        concrete.compile(counting, {"x": (0, 3)})
+
+
+@on_each_backend
 def test_several_results(backend):
     def function(x):
         return x + 1, x * 2
@@ -492,6 +513,18 @@ def test_failures_of_the_backend_name_the_operation(backend):
     rounded = backend.namespace.round_bit_pattern
     with pytest.raises(BackendError, match=f"AssertionError at operation 'round_.* at .*{HERE}"):
         concrete.compile(lambda x: rounded(x, 2), {"x": (0, 0)})
+
+
+@pytest.mark.encrypted
+@pytest.mark.parametrize("backend", MODERN)
+def test_arguments_are_encrypted_one_by_one(backend):
+    circuit = concrete.compile(lambda x, y: x + y, {"x": (0, 3), "y": (0, 3)})
+    x, nothing = circuit.encrypt(3, None)
+    assert nothing is None
+    _, y = circuit.encrypt(None, 2)
+    assert int(circuit.decrypt(circuit.run(x, y))) == 5
+    with pytest.raises(DtypeError, match="'x' has dtype object"):
+        circuit.emulate(None, 2)
 
 
 @pytest.mark.parametrize("backend", MODERN)

@@ -6,7 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -385,6 +385,23 @@ class TestEncrypted:
         answer = Message("result", client.circuit, client.key_id, bytes(size)).seal()
         with pytest.raises(MessageError, match="backend makes nothing of it"):
             client.decrypt(answer)
+
+    def test_inputs_that_state_other_sizes_never_reach_the_backend(
+        self, saved, client, server, keys, monkeypatch
+    ):
+        sealed = client.encrypt(np.array([0, 1, 0]))
+        size = client.specs.input_bytes
+        honest = Message.open(sealed, "input", client.circuit, size)
+        whole, casing = honest.payload, server.casing
+        casing.check(whole)
+        assert len(whole) - len(casing.head) - len(casing.tail) == size
+        outside = [*range(len(casing.head)), *range(len(whole) - len(casing.tail), len(whole))]
+        damaged = [bytes(size), whole + b"0", whole[1:] + b"0"]
+        damaged += [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in outside]
+        monkeypatch.setattr(server.backend, "run", None)
+        for payload in damaged:
+            with pytest.raises(MessageError, match="does not state the sizes"):
+                server.run(replace(honest, payload=payload).seal(), keys)
 
     def test_foreign_keys_are_refused_on_both_sides(self, saved, client, server, keys):
         stranger = Client.load(saved.directory / "client")

@@ -70,6 +70,23 @@ class TestLearning:
         other = small(accumulator_bits=4).fit(X.to_numpy() * 1024 - 0.5, Y)
         assert (other.predict(X.to_numpy() * 1024 - 0.5) == fitted.predict(X)).mean() > 0.98
 
+    @pytest.mark.parametrize("bits", [1, 2, 3])
+    def test_no_code_of_the_input_is_wasted(self, bits):
+        model = small(input_bits=bits, max_epochs=15).fit(X, Y)
+        given = model.network_.input
+        assert (given.low, given.high) == (0, 2**bits - 1)
+        codes = model.network_.quantize_input(X.to_numpy())
+        assert (codes.min(axis=0) == 0).all()
+        assert (codes.max(axis=0) == 2**bits - 1).all()
+        assert model.score(X, Y) > 0.7
+
+    def test_what_lies_beyond_what_was_seen_is_clipped(self, fitted):
+        codes = fitted.network_.quantize_input(
+            X.to_numpy()[:2] + [[1e3], [-1e12]] * np.ptp(X, axis=0).to_numpy()
+        )
+        given = fitted.network_.input
+        assert codes.tolist() == [[given.high] * 3, [given.low] * 3]
+
     def test_scores_probabilities_and_labels_agree(self, fitted):
         chances = fitted.predict_proba(X)
         assert chances.sum(axis=1) == pytest.approx(1.0)

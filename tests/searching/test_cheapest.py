@@ -1,5 +1,6 @@
 """Searches by price: they find, they say when they cannot, they go on after interruptions."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -132,3 +133,29 @@ def test_torch_is_left_as_it_was():
     torch.manual_seed(5)
     found_by(accuracy=0.5, space=ONE, trials=1, finalists=1)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_neurons_that_are_removed_in_training_cost_no_lookups(tmp_path):
+    journal = tmp_path / "runs.jsonl"
+    space = replace(ONE, hidden=[(6, 4)], removed=(0.5,))
+    found = found_by(accuracy=0.5, space=space, journal=journal, trials=1, finalists=1)
+    assert found.point["removed"] == 0.5
+    assert [len(layer.codes) for layer in found.network.layers] == [3, 2, 2]
+    assert found.price.lookups == 5
+    assert secateur.verify(found.certificate, found.network).holds
+
+
+def test_estimates_count_the_neurons_that_are_left():
+    backend = backend_named()
+    whole = {"bits.a": 6, "read.a": 3, "bits.output": 6}
+    prices = [
+        estimate({**whole, "removed": removed}, {"a": 8}, backend, 2.0**-40)
+        for removed in (0.0, 0.5)
+    ]
+    assert prices[1] < prices[0]
+
+
+@pytest.mark.parametrize("removed", [-0.5, 1.0])
+def test_some_neurons_stay(removed):
+    with pytest.raises(ArgumentError, match="removed holds"):
+        replace(ONE, removed=(removed,))

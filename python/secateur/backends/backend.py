@@ -225,6 +225,12 @@ class Backend(Protocol):
     def read(self, specs: bytes) -> Specs:
         """Return what exported specs say; raises anything at all for what are none."""
 
+    def keyless(self, specs: bytes) -> bytes:
+        """Return exported specs without evaluation keys: a client of theirs makes keys at once.
+
+        It can encrypt and decrypt, but nobody can compute with what it encrypts.
+        """
+
     def server(self, exported: Exported) -> BackendServer:
         """Compile an exported circuit for a server."""
 

@@ -42,10 +42,13 @@ class FunctionCircuit:
     def encrypt(self, *arguments: Any) -> Any:
         """Return the ciphertexts of one argument per parameter.
 
+        With concrete-python None leaves one out, for several people to encrypt one each.
+
         Raises:
             DtypeError, ShapeError, InputRangeError: an argument that the proof was not made for.
         """
-        return self.compiled.encrypt(*self._checked(arguments))
+        partial = self.backend.name == "concrete-python"
+        return self.compiled.encrypt(*self._checked(arguments, partial))
 
     def encrypt_run_decrypt(self, *arguments: Any) -> Any:
         """Return what the function returns, computed on encrypted data."""
@@ -72,7 +75,7 @@ class FunctionCircuit:
     def _emulator(self) -> Callable[..., Any]:
         return self.backend.emulator(self.compiled)
 
-    def _checked(self, arguments: tuple[Any, ...]) -> list[Any]:
+    def _checked(self, arguments: tuple[Any, ...], partial: bool = False) -> list[Any]:
         if len(arguments) != len(self.ranges):
             raise ShapeError(
                 f"the circuit takes {', '.join(self.ranges)}, but {len(arguments)} arguments are "
@@ -82,7 +85,7 @@ class FunctionCircuit:
                 expected=(len(self.ranges),),
             )
         return [
-            _check(name, argument, ranges)
+            None if partial and argument is None else _check(name, argument, ranges)
             for argument, (name, ranges) in zip(arguments, self.ranges.items(), strict=True)
         ]
 

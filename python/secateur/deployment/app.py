@@ -18,7 +18,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from starlette.routing import Route
 
 from secateur.backends import Specs
 from secateur.deployment.keystore import KeyStore
-from secateur.deployment.messages import LONGEST_HEADER, LONGEST_LINE, Message
+from secateur.deployment.messages import LONGEST_HEADER, LONGEST_LINE, Arriving, Message
 from secateur.deployment.workers import Workers
 from secateur.errors import (
     ForeignKeysError,
@@ -177,7 +177,12 @@ class Service:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         limits = self.limits
         self.workers = Workers(
-            self.directory, limits.workers, limits.run_s, limits.resident_keys, self.deaths.inc
+            self.directory,
+            limits.workers,
+            limits.run_s,
+            limits.resident_keys,
+            self.specs.output_bytes,
+            self.deaths.inc,
         )
         await self.workers.start()
         try:
@@ -211,22 +216,20 @@ class Service:
         if self.keys.find(owner, id) is not None:
             return Response(status_code=200)  # the same keys: they are named by their hash
         size = self.specs.evaluation_key_bytes
-        with self._uploads:
-            body = await self._body(request, size)
-            opened = await asyncio.to_thread(
-                Message.open, body, "evaluation keys", self.circuit, size
-            )
-            if opened.keys != id:
+        with self._uploads, self.keys.adding(owner, id) as file:
+            # Keys may be larger than what the memory holds of them: they go to the disk as
+            # they come.
+            arriving = Arriving("evaluation keys", self.circuit, size)
+
+            async def write(piece: bytes) -> None:
+                arriving.take(piece)
+                await asyncio.to_thread(file.write, piece)
+
+            await self._receive(request, size, write)
+            if arriving.end() != id:
                 raise RefusalError(409, "ForeignKeysError", "the keys have another name")
-            with self.keys.adding(owner, id) as file:
-                await asyncio.to_thread(file.write, body)
-            path = self.keys.find(owner, id)
-            try:
-                if path is not None:
-                    await self.workers.check(path, id)
-            except BaseException:
-                self.keys.remove(owner, id)
-                raise
+            file.flush()
+            await self.workers.check(Path(file.name), id)
         return Response(status_code=201)
 
     async def drop_keys(self, request: Request, owner: str) -> Response:
@@ -250,6 +253,18 @@ class Service:
 
     async def _body(self, request: Request, size: int) -> bytes:
         """Return the body of a request, which may be as long as the specs say, and as slow."""
+        body = bytearray()
+
+        async def keep(piece: bytes) -> None:
+            body.extend(piece)
+
+        await self._receive(request, size, keep)
+        return bytes(body)
+
+    async def _receive(
+        self, request: Request, size: int, take: Callable[[bytes], Awaitable[None]]
+    ) -> None:
+        """Give the body of a request to `take`, piece by piece, within the limits."""
         most = size + LONGEST_HEADER + LONGEST_LINE
         stated = request.headers.get("content-length", "0")
         if not stated.isdecimal() or int(stated) > most:
@@ -257,17 +272,16 @@ class Service:
                 413, "TooLarge", f"no message of this kind has more than {most} bytes"
             )
 
-        async def receive() -> bytes:
-            body = bytearray()
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > most:
+        async def receive() -> None:
+            length = 0
+            async for piece in request.stream():
+                length += len(piece)
+                if length > most:
                     raise RefusalError(413, "TooLarge", f"the message has more than {most} bytes")
-            return bytes(body)
+                await take(piece)
 
         try:
-            seconds = self.limits.receive_s + size / SLOWEST
-            return await asyncio.wait_for(receive(), seconds)
+            await asyncio.wait_for(receive(), self.limits.receive_s + size / SLOWEST)
         except (asyncio.TimeoutError, TimeoutError):
             raise RefusalError(408, "TooSlow", "the message did not arrive in time") from None
 

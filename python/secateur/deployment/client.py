@@ -168,7 +168,7 @@ class Client:
             ForeignKeysError: the result was computed with another client's keys.
         """
         opened = Message.open(message, "result", self.circuit, self.specs.output_bytes)
-        check_keys(self.key_id, opened)
+        check_keys(self.key_id, opened.keys, "result")
         with reading("result"):
             return self.interface.integers(self.backend.decrypt(opened.payload))
 

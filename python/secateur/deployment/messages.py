@@ -65,32 +65,74 @@ class Message:
             ForeignKeysError: evaluation keys under the name of others.
         """
         line, _, payload = sealed.partition(b"\n")
-        try:
-            if len(line) > LONGEST_LINE:
-                raise ValueError
-            says = json.loads(line)
-            found, whose, keys = (str(says[name]) for name in ("kind", "circuit", "keys"))
-            whole = says["version"] == VERSION and says["payload"] == sha256(payload)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise refused(kind, "it is none of ours, or its beginning is missing") from None
-        if not whole:
-            raise refused(kind, "it was truncated, altered, or written by another version")
-        if found != kind:
-            raise refused(kind, f"it is a message of kind {found!r}")
-        if whose != circuit:
-            raise MismatchError(
-                f"the {kind} belongs to circuit {whose[:12]}…, this is {circuit[:12]}…; "
-                "load client and server from one saved circuit",
-                what=kind,
-                expected=circuit,
-                found=whose,
-            )
-        if not size <= len(payload) < size + LONGEST_HEADER:
-            raise refused(kind, f"it has {len(payload)} bytes, the circuit's specs say {size}")
-        message = cls(kind, whose, keys, payload)
-        if kind == "evaluation keys":
-            check_keys(sha256(payload), message)
-        return message
+        keys = _checked(line, sha256(payload), len(payload), kind, circuit, size)
+        return cls(kind, circuit, keys, payload)
+
+
+class Arriving:
+    """A message that comes in pieces, and is checked without being kept.
+
+    Args:
+        kind, circuit, size: as `Message.open` takes them.
+    """
+
+    def __init__(self, kind: Kind, circuit: str, size: int) -> None:
+        self._expected = kind, circuit, size
+        self._line, self._whole = b"", False
+        self._hash, self._length = hashlib.sha256(), 0
+
+    def take(self, piece: bytes) -> None:
+        """Take the next piece.
+
+        Raises:
+            MessageError: its first line does not end.
+        """
+        if not self._whole:
+            self._line, end, piece = (self._line + piece).partition(b"\n")
+            self._whole = bool(end)
+            if len(self._line) > LONGEST_LINE:
+                raise refused(self._expected[0], "its beginning is missing")
+        self._hash.update(piece)
+        self._length += len(piece)
+
+    def end(self) -> str:
+        """Return the keys that the message goes with, now that it is there; raises as `open`."""
+        return _checked(self._line, self._hash.hexdigest(), self._length, *self._expected)
+
+
+def _checked(line: bytes, digest: str, length: int, kind: Kind, circuit: str, size: int) -> str:
+    """Return the keys that a message's line names, if the line and what follows are as expected.
+
+    Args:
+        line: the first line.
+        digest, length: of the payload.
+        kind, circuit, size: as `Message.open` takes them.
+    """
+    try:
+        if len(line) > LONGEST_LINE:
+            raise ValueError
+        says = json.loads(line)
+        found, whose, keys = (str(says[name]) for name in ("kind", "circuit", "keys"))
+        whole = says["version"] == VERSION and says["payload"] == digest
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise refused(kind, "it is none of ours, or its beginning is missing") from None
+    if not whole:
+        raise refused(kind, "it was truncated, altered, or written by another version")
+    if found != kind:
+        raise refused(kind, f"it is a message of kind {found!r}")
+    if whose != circuit:
+        raise MismatchError(
+            f"the {kind} belongs to circuit {whose[:12]}…, this is {circuit[:12]}…; "
+            "load client and server from one saved circuit",
+            what=kind,
+            expected=circuit,
+            found=whose,
+        )
+    if not size <= length < size + LONGEST_HEADER:
+        raise refused(kind, f"it has {length} bytes, the circuit's specs say {size}")
+    if kind == "evaluation keys":
+        check_keys(digest, keys, kind)
+    return keys
 
 
 def sha256(content: bytes) -> str:
@@ -98,14 +140,14 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def check_keys(expected: str, message: Message) -> None:
-    """Raise `ForeignKeysError` unless the message goes with the keys `expected`."""
-    if message.keys != expected:
+def check_keys(expected: str, found: str, kind: Kind) -> None:
+    """Raise `ForeignKeysError` unless a message of this kind goes with the keys `expected`."""
+    if found != expected:
         raise ForeignKeysError(
-            f"the {message.kind} goes with keys {message.keys[:12]}…, these are {expected[:12]}…; "
+            f"the {kind} goes with keys {found[:12]}…, these are {expected[:12]}…; "
             "each client's ciphertexts need that client's keys",
             expected=expected,
-            found=message.keys,
+            found=found,
         )
 
 

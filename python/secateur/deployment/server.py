@@ -9,6 +9,7 @@ from typing import Any
 
 from secateur.backends import BackendServer, Exported, Specs, backend_named
 from secateur.circuits.storage import read_part
+from secateur.deployment.casing import Casing
 from secateur.deployment.messages import Message, check_keys, reading, sha256
 from secateur.errors import MismatchError
 
@@ -34,12 +35,13 @@ class EvaluationKeys:
 class Server:
     """A circuit as a server has it.
 
-    A backend may end the whole process when it is given bytes that another made to hurt it;
-    `secateur serve` runs it in processes that may end.
+    A backend may end the whole process when it is given evaluation keys that another made to
+    hurt it; `secateur serve` runs it in processes that may end.
 
     Args:
         circuit: which circuit it is.
         specs: sizes of keys and ciphertexts.
+        casing: what is the same in all of its encrypted inputs.
         backend: the backend's side of it.
 
     Example:
@@ -63,6 +65,7 @@ class Server:
 
     circuit: str
     specs: Specs
+    casing: Casing = field(repr=False)
     backend: BackendServer = field(repr=False)
 
     @classmethod
@@ -79,6 +82,8 @@ class Server:
         compiler = backend_named(part.backend)
         with part.reading("specs.json"):
             says = compiler.read(part["specs.json"])
+            stranger = compiler.client(compiler.keyless(part["specs.json"]))
+            casing = Casing.of(stranger, says.input_shape)
         with part.reading("circuit.mlir"):
             exported = Exported(part["circuit.mlir"].decode(), options, part["specs.json"])
             backend = compiler.server(exported)
@@ -90,7 +95,7 @@ class Server:
                 expected=sha256(part["specs.json"]),
                 found=sha256(backend.specs),
             )
-        return cls(part.circuit, says, backend)
+        return cls(part.circuit, says, casing, backend)
 
     def keys(self, message: bytes) -> EvaluationKeys:
         """Return the evaluation keys in what `Client.evaluation_keys` gave.
@@ -109,12 +114,13 @@ class Server:
         """Return the encrypted result for what `Client.encrypt` gave.
 
         Raises:
-            MessageError: the message is damaged, or holds no input.
+            MessageError: the message is damaged, or holds no input of this circuit.
             MismatchError: the input was encrypted for another circuit.
             ForeignKeysError: `keys` are not those of the client that encrypted it.
         """
         opened = Message.open(message, "input", self.circuit, self.specs.input_bytes)
-        check_keys(keys.id, opened)
+        check_keys(keys.id, opened.keys, "input")
+        self.casing.check(opened.payload)
         with reading("input"):
             result = self.backend.run(opened.payload, keys.keys)
         return Message("result", self.circuit, keys.id, result).seal()

@@ -77,7 +77,7 @@ class SecateurClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         accumulator_bits: int | Sequence[int] | Mapping[str, int] | None = 6,
         weight_bits: int = 3,
         activation_bits: int = 2,
-        input_bits: int = 3,
+        input_bits: int = 2,
         strategy: Any = "accumulator",
         schedule: Schedule | None = None,
         max_epochs: int = 90,

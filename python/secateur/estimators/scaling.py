@@ -11,13 +11,16 @@ from torch import nn
 
 from secateur.network import Network
 
-#: Percentiles of a feature that become 0 and 1; what lies beyond is clipped by the input's codes.
+#: Percentiles of a feature that become 0 and 1; what lies beyond is clipped to them.
 _ENDS = (1.0, 99.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """x ↦ (x − low) / spread, feature by feature.
+    """x ↦ (x − low) / spread, feature by feature, clipped to between 0 and 1.
+
+    Values that are never negative have unsigned codes, of which none is wasted. The offset
+    `low` is the float value of code 0, so that it costs nothing encrypted.
 
     Args:
         low: float64, broadcastable to a sample.
@@ -29,7 +32,7 @@ class Scaling:
 
     @classmethod
     def of(cls, x: NDArray[np.float64]) -> Scaling:
-        """Return the scaling that brings nearly all of `x` [samples, ...] to between 0 and 1.
+        """Return the scaling that clips hardly anything of `x` [samples, ...].
 
         Tables are scaled column by column, images and signals as a whole. A feature that is
         the same in all samples becomes 0.
@@ -43,7 +46,7 @@ class Scaling:
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return samples `x` as they are trained on; computed in float64."""
-        return ((x - self.low) / self.spread).astype(np.float32)
+        return ((x - self.low) / self.spread).clip(0.0, 1.0).astype(np.float32)
 
     def folded(self, network: Network, features: tuple[str, ...] | None) -> Network:
         """Return `network`, which takes scaled samples, as one that takes samples as they are."""
@@ -63,6 +66,6 @@ class Scaled(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the module gives for samples `x` [batch, ...]."""
-        scaled = (x.double() - self.low) / self.spread
+        scaled = ((x.double() - self.low) / self.spread).clamp(0.0, 1.0)
         result: torch.Tensor = self.module(scaled.to(next(self.module.parameters())))
         return result

@@ -383,7 +383,8 @@ class Pruner:
         if missing:
             raise MissingDataError(
                 f"layer {missing[0]!r} has no gradient to compare its weights by; call step() "
-                "between backward() and zero_grad(), or pass samples= and targets= to the Pruner",
+                "between backward() and zero_grad(), within training, or pass samples= and "
+                "targets= to the Pruner",
                 needed="gradients",
             )
         return {name: _numpy(g.float()) for name, g in gradients.items() if g is not None}

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from secateur.circuits.certificate import Certificate
     from secateur.circuits.price import Price
+    from secateur.pruning import Strategy
+    from secateur.pruning.torch import Pruner
 
 #: Called with one of `Space.hidden`; returns an untrained float module.
 Build = Callable[[Any], "nn.Module"]
@@ -109,7 +111,7 @@ class Training:
             return self._trained(point)
 
     def _trained(self, point: Mapping[str, Any]) -> Network:
-        from secateur.pruning.torch import Pruner
+        from secateur.pruning.shrink import shrink
         from secateur.reading.torch import coarsen, freeze, quantize
         from secateur.reading.torch.coarsen import looked_up_layers
         from secateur.training import fit
@@ -130,13 +132,30 @@ class Training:
             for name in _layers(model)
         }
         model = coarsen(model, {name: drop for name, (_, drop) in chosen.items()}, bits)
-        pruner = Pruner(model, "accumulator", bits=bits)
         settling = max(1, epochs // 5)
+        pruner = self._pruner(model, bits, point.get("removed", 0.0), epochs - settling)
         run: dict[str, Any] = {**options, "progress": False}
         fit(model, self.samples, self.targets, epochs=epochs - settling, pruner=pruner, **run)
         pruner.finish()
         fit(model, self.samples, self.targets, epochs=settling, **run)
-        return freeze(model)
+        network = freeze(model)
+        return shrink(network) if point.get("removed", 0.0) else network
+
+    def _pruner(
+        self, model: nn.Module, bits: Mapping[str, int], removed: float, epochs: int
+    ) -> Pruner:
+        from secateur.pruning import Accumulator, Structured
+        from secateur.pruning.schedule import Gradual
+        from secateur.pruning.torch import Pruner
+
+        if not removed:
+            return Pruner(model, Accumulator(bits))
+        # Neurons go in the first half, so that those that stay can make up for them.
+        steps = epochs * max(1, len(self.samples) // self.batch_size)
+        begin = max(1, steps // 10)
+        schedule = Gradual(begin, max(begin + 1, steps // 2))
+        chain: list[Strategy] = [Structured(removed, saliency="taylor"), Accumulator(bits)]
+        return Pruner(model, chain, schedule=schedule)
 
 
 def _layers(model: nn.Module) -> list[str]:

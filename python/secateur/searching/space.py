@@ -8,6 +8,7 @@ from typing import Any
 
 from secateur.backends import Backend
 from secateur.backends.estimates import Lookups
+from secateur.errors import ArgumentError
 from secateur.sweeps.events import Event
 from secateur.sweeps.points import Plain
 from secateur.sweeps.suggestions import Suggestions, text_of
@@ -27,6 +28,8 @@ class Space:
         accumulator_bits: of every layer whose accumulators are looked up, each for itself.
         read_bits: how many of these bits a lookup reads; all, where there are no more.
         output_bits: of the layer whose accumulators are decrypted.
+        removed: fraction of the neurons or channels of each layer that `Structured` removes as
+            the network trains, and `shrink` after it; 0 removes none.
     """
 
     hidden: Sequence[Any]
@@ -36,6 +39,16 @@ class Space:
     accumulator_bits: Sequence[int] = (4, 5, 6, 7, 8)
     read_bits: Sequence[int] = (3, 4, 5)
     output_bits: Sequence[int] = (6, 7, 8)
+    removed: Sequence[float] = (0.0,)
+
+    def __post_init__(self) -> None:
+        for fraction in self.removed:
+            if not 0 <= fraction < 1:
+                raise ArgumentError(
+                    f"removed holds {fraction}, expected fractions from 0 to below 1",
+                    argument="removed",
+                    value=fraction,
+                )
 
     def axes(self, layers: Sequence[str]) -> dict[str, list[Any]]:
         """Return field of a point → its values, for lookups of the layers so called."""
@@ -44,6 +57,7 @@ class Space:
             "weight_bits": list(self.weight_bits),
             "activation_bits": list(self.activation_bits),
             "input_bits": list(self.input_bits),
+            "removed": list(self.removed),
         }
         for layer in layers:
             axes[f"bits.{layer}"] = list(self.accumulator_bits)
@@ -72,7 +86,8 @@ def estimate(
         backend, p_error: of the circuit.
     """
     found = widths(point, list(elements))
-    lookups = [Lookups(count, *found[layer]) for layer, count in elements.items()]
+    kept = 1 - float(point.get("removed", 0.0))
+    lookups = [Lookups(round(kept * count), *found[layer]) for layer, count in elements.items()]
     return backend.estimate(lookups, int(point[f"bits.{OUTPUT}"]), p_error)
 
 

@@ -171,6 +171,9 @@ class ConcreteNumpy:
     def read(self, specs: bytes) -> Specs:
         return ends.read(specs)
 
+    def keyless(self, specs: bytes) -> bytes:
+        return ends.keyless(specs)
+
     def server(self, exported: Exported) -> BackendServer:
         return ends.Server(exported)
 

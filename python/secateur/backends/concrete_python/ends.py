@@ -87,6 +87,14 @@ def read(specs: bytes) -> Specs:
     )
 
 
+def keyless(specs: bytes) -> bytes:
+    """Return the same specs without evaluation keys."""
+    says = json.loads(specs)
+    secret = says["keyset"]["lweSecretKeys"]
+    says["keyset"] = {kind: [] for kind in says["keyset"]} | {"lweSecretKeys": secret}
+    return json.dumps(says).encode()
+
+
 def _compressed(key: Mapping[str, Any]) -> bool:
     return bool(key["compression"] != "none")
 
