@@ -108,7 +108,9 @@ def _read(config: Path) -> dict[str, Any]:
             )
     missing = sorted(known.keys() - settings.keys() - {"processes"})
     if missing:
-        raise click.UsageError(f"{config}: {' and '.join(missing)} missing")
+        raise click.UsageError(
+            f"{config}: {' and '.join(missing)} missing; see `secateur sweep --help`"
+        )
     return settings
 
 

@@ -6,6 +6,7 @@ to do in what it gave back. `narrow` applies all of them until none finds anythi
 
 from secateur.narrowing.accumulators import divide_common_factors, shift_to_zero
 from secateur.narrowing.channels import drop_dead_channels, fold_constants
+from secateur.narrowing.deviation import deviation
 from secateur.narrowing.lookups import skip_identities
 from secateur.narrowing.rounding import (
     LookupPrice,
@@ -22,6 +23,7 @@ __all__ = [
     "Rounding",
     "Saving",
     "Size",
+    "deviation",
     "divide_common_factors",
     "drop_dead_channels",
     "explain",

@@ -56,7 +56,7 @@ def made(cls: Any, options: Mapping[str, Any]) -> Any:
             close = difflib.get_close_matches(name, accepted)
             raise OptionError(
                 f"{cls.name!r} has no option {name!r}"
-                + (f"; did you mean {' or '.join(close)}?" if close else "")
+                + (f"; did you mean {' or '.join(close)}?" if close else ".")
                 + f" Its options are: {_listed(accepted)}",
                 strategy=cls.name,
                 option=name,
