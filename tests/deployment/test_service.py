@@ -599,20 +599,6 @@ class TestWorkers:
 
         assert self.asked(saved, client, act, timeout_s=0.001) == 1
 
-    def test_one_whose_backend_stumbled_is_replaced(self, saved, client, tmp_path):
-        honest = client.evaluation_keys().partition(b"\n")[2]
-        none = bytes(len(honest))
-        (tmp_path / "none").write_bytes(
-            Message("evaluation keys", client.circuit, sha256(none), none).seal()
-        )
-
-        async def act(workers, path, id, question):
-            with pytest.raises((MessageError, WorkerDiedError)):
-                await workers.check(tmp_path / "none", sha256(none))
-            assert await workers.run(question, path, id)
-
-        assert self.asked(saved, client, act) in (1, 2)
-
     def test_one_whose_answers_are_none_is_ended(self, saved, client):
         async def act(workers, path, id, question):
             worker = workers._workers[0]
