@@ -346,6 +346,27 @@ def test_truth_values_of_which_one_alone_may_be_true(backend):
 
 
 @on_each_backend
+def test_what_was_traced_is_compared_with_the_function(backend):
+    """A slice is a view in NumPy, and a copy while a function is traced."""
+
+    def view(x):
+        y = x[0:2]
+        y[0] = 7
+        return x[0] + y[0]
+
+    with pytest.raises(UnprovableError, match=f"{HERE} gives 14 for .* traced of it gives 7"):
+        concrete.compile(view, {"x": (0, 3)}, {"x": (3,)})
+    calls = []
+
+    def counting(x):
+        calls.append(x)
+        return x + len(calls)
+
+    with pytest.raises(UnprovableError, match="depends on more than its parameters"):
+        concrete.compile(counting, {"x": (0, 3)})
+
+
+@on_each_backend
 def test_several_results(backend):
     def function(x):
         return x + 1, x * 2

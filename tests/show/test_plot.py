@@ -55,6 +55,12 @@ def test_networks_that_learned_nothing_are_no_front():
     assert set(line.get_ydata()) == {0.2}
 
 
+def test_a_floor_above_every_point_leaves_no_front():
+    results = sweep(grid(n=[1, 2]), lambda p: {"accuracy": 0.5, "complexity": float(p["n"])})
+    (axes,) = plot.pareto(results, floor=0.9).axes
+    assert "Pareto front" not in axes.get_legend_handles_labels()[1]
+
+
 def test_nothing_to_draw_is_no_error():
     assert plot.pareto(sweep(grid(n=[3]), evaluate, retry_failed=True), "n", "n").axes
     assert plot.profile({}).axes[0].get_legend() is None

@@ -95,3 +95,16 @@ def test_a_column_that_is_not_there_is_named(results, tmp_path):
     with pytest.raises(ColumnError, match=r"no column 'energy'"):
         write_report(results, tmp_path / "report.html", cost="energy")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_floor_above_every_point_leaves_no_front(results, tmp_path):
+    write_report(results, tmp_path / "report.html", floor=2.0)
+    page = (tmp_path / "report.html").read_text()
+    assert "0 on the Pareto front" in page
+    assert page.count("<circle") > 2
+
+
+def test_gains_that_are_no_numbers_are_not_drawn(tmp_path):
+    nan = sweep(grid(n=[1]), lambda p: {"accuracy": float("nan"), "complexity": 1.0})
+    write_report(nan, tmp_path / "report.html")
+    assert "<svg" not in (tmp_path / "report.html").read_text()

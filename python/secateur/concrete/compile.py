@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from inspect import unwrap
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from secateur.backends import Backend, Tracing, backend_named
 from secateur.circuits.affine import Forms
@@ -17,6 +20,7 @@ from secateur.concrete.circuit import FunctionCircuit
 from secateur.concrete.parameters import Interval, Parameters, read_parameters
 from secateur.concrete.repairs import repair
 from secateur.errors import BackendError, SecateurError, UnprovableError
+from secateur.network import Integers
 
 
 def compile(
@@ -75,6 +79,7 @@ def compile(
     given.update(options)
     target.prepare(parameters.function, parameters.samples(), given)
     tracing = _trace(target, parameters)
+    _check_traced(tracing.graph, parameters)
     truths = truth_values(tracing.graph, parameters.sample)
     forms, single = Forms(), Single()
     proof = prove(
@@ -133,6 +138,40 @@ def _trace(backend: Backend, parameters: Parameters) -> Tracing:
         if node.location.startswith(_OURS):
             node.location = _beginning(parameters.function)
     return tracing
+
+
+def _check_traced(graph: Any, parameters: Parameters) -> None:
+    """Raise where the function itself gives something else than what was traced of it.
+
+    Of some inputs; NumPy's views, random numbers and state outside the function do that.
+    """
+    for sample in parameters.samples(count=2):
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                own = parameters.function(*map(_plain, sample))
+                traced = graph(*map(_plain, sample))
+        except Exception:  # not for NumPy; and what has no value, the proof refuses
+            return
+        if _alike(own, traced):
+            continue
+        raise UnprovableError(
+            f"the function at {_beginning(parameters.function)} gives {own} for {sample}, but "
+            f"what was traced of it gives {traced}: it writes into a view, or depends on more than "
+            "its parameters; copy what is written into; nothing was compiled",
+            operation="function",
+            location=_beginning(parameters.function),
+        )
+
+
+def _plain(value: Integers) -> Any:
+    return value.copy() if value.shape else np.int64(value)
+
+
+def _alike(own: Any, traced: Any) -> bool:
+    if isinstance(own, tuple) and isinstance(traced, tuple):
+        return len(own) == len(traced) and all(map(np.array_equal, own, traced))
+    return np.array_equal(own, traced)
 
 
 _OURS = str(Path(__file__).parents[1])

@@ -356,9 +356,7 @@ class Pruner:
             joint[module] = np.maximum(values, joint.get(module, 0.0))
         for module, values in joint.items():
             set_scales(module, values)
-        renewed = (
-            self._layer(x, x.mask) if self._module(x.name) in joint else x for x in problem.layers
-        )
+        renewed = (self._coded(x) if self._module(x.name) in joint else x for x in problem.layers)
         return replace(problem, layers=tuple(renewed))
 
     def _problem(self, kept: Masks) -> PruningProblem:
@@ -393,16 +391,20 @@ class Pruner:
 
     def _layer(self, layer: PrunableLayer, mask: Mask) -> PrunableLayer:
         """Return `layer` with the weights, codes and scales of the moment."""
+        weight = masks.unmasked(self._module(layer.name)).detach().double()
+        return self._coded(layer, weight=weight.cpu().numpy(), mask=mask)
+
+    def _coded(self, layer: PrunableLayer, **others: Any) -> PrunableLayer:
+        """Return `layer` with the codes and scales of the moment, and with `others` of it."""
         module = self._module(layer.name)
         code_range = settable_codes(module)
         scale = None if code_range is None else learned_scale(module)
         return replace(
             layer,
-            weight=_numpy(masks.unmasked(module).detach().double()),
             codes=codes_if_kept(layer.name, module, self._sources[layer.name]),
-            mask=mask,
             scale=None if scale is None else _numpy(scale.double()).reshape(-1),
             code_range=code_range,
+            **others,
         )
 
 

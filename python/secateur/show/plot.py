@@ -61,15 +61,16 @@ def pareto(
     shown = np.isfinite(gains) & np.isfinite(costs)
     figure, axes = _figure(7.0, 4.2)
     front, least = results.pareto(gain, cost, floor=floor), -np.inf if floor is None else floor
-    axes.step(
-        front.numbers(cost),
-        front.numbers(gain),
-        where="post",
-        color="#999999",
-        linewidth=1.2,
-        zorder=1,
-        label="Pareto front",
-    )
+    if len(front):
+        axes.step(
+            front.numbers(cost),
+            front.numbers(gain),
+            where="post",
+            color="#999999",
+            linewidth=1.2,
+            zorder=1,
+            label="Pareto front",
+        )
     for i, group in enumerate(dict.fromkeys(groups.tolist())):
         here = (groups == group) & shown
         if not here.any():

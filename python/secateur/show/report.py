@@ -168,6 +168,8 @@ def _grid(x: _Side, y: _Side, cost: str, gain: str) -> Iterable[str]:
 
 
 def _front(front: Results, x: _Side, y: _Side, gain: str, cost: str) -> Iterable[str]:
+    if not len(front):
+        return
     corners = [
         (x.at(c), y.at(g))
         for c, g in zip(front.numbers(cost), front.numbers(gain), strict=True)

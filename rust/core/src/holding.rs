@@ -249,7 +249,19 @@ impl<W: Real> Holding<'_, W> {
         Ok((spent.exact() > budget).then(|| {
             let kept = |input: usize| mask.is_none_or(|mask| mask[input] != 0);
             let excess = spent.exact() - budget;
-            self.back(&weight, self.scale[channel], ends, spans, kept, excess)
+            let magnitudes = Arch::new().dispatch(Magnitudes {
+                weight: &weight,
+                scale: self.scale[channel],
+                ends,
+            });
+            self.back(
+                &weight,
+                self.scale[channel],
+                magnitudes,
+                spans,
+                kept,
+                excess,
+            )
         }))
     }
 
@@ -257,20 +269,18 @@ impl<W: Real> Holding<'_, W> {
         &self,
         weight: &[W],
         scale: W,
-        ends: (W, W),
+        mut codes: Vec<W>,
         spans: &[u64],
         kept: impl Fn(usize) -> bool,
         mut excess: u128,
     ) -> Vec<W> {
         let reach = self.codes.1.max(-self.codes.0) as f64;
-        let mut codes: Vec<f64> = Vec::with_capacity(weight.len());
         let mut crossed = Vec::new();
-        for (input, (w, span)) in weight.iter().zip(spans).enumerate() {
-            let units = *w / scale;
-            let code = units.magnitude(ends).wide();
-            codes.push(code);
+        for (input, (code, span)) in codes.iter().zip(spans).enumerate() {
+            let code = code.wide();
             if code > 0.0 && *span > 0 && kept(input) {
                 // How far beyond the edge; it is not negative, so that its bits are in its order.
+                let units = weight[input] / scale;
                 let beyond = units.wide().abs().min(reach) - code + 0.5;
                 crossed.push(Reverse((beyond.max(0.0).to_bits(), input)));
             }
@@ -280,10 +290,11 @@ impl<W: Real> Holding<'_, W> {
         while excess > 0
             && let Some(Reverse((beyond, input))) = crossed.pop()
         {
-            codes[input] -= 1.0;
+            let code = codes[input].wide() - 1.0;
+            codes[input] = W::near(code);
             excess = excess.saturating_sub(spans[input].into());
-            held[input] = weight[input].signed(W::near(codes[input] + EDGE)) * scale;
-            if codes[input] > 0.0 {
+            held[input] = weight[input].signed(W::near(code + EDGE)) * scale;
+            if code > 0.0 {
                 let beyond = f64::from_bits(beyond) + 1.0;
                 crossed.push(Reverse((beyond.to_bits(), input)));
             }
@@ -350,6 +361,23 @@ impl<W: Real> Holding<'_, W> {
 fn contiguous<'a, A: Copy>(row: &'a ArrayView1<'_, A>) -> Cow<'a, [A]> {
     row.as_slice()
         .map_or_else(|| Cow::Owned(row.to_vec()), Cow::Borrowed)
+}
+
+/// The magnitudes of the codes of a channel.
+struct Magnitudes<'a, W> {
+    weight: &'a [W],
+    scale: W,
+    ends: (W, W),
+}
+
+impl<W: Real> NullaryFnOnce for Magnitudes<'_, W> {
+    type Output = Vec<W>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<W> {
+        let magnitude = |w: &W| (*w / self.scale).magnitude(self.ends);
+        self.weight.iter().map(magnitude).collect()
+    }
 }
 
 /// What the codes of a channel cost; nothing where a weight is not finite.

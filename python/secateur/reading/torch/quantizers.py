@@ -267,7 +267,9 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
         if only_rounds(quantizer):
             # Kept weights are no exception then, and need not go through the quantiser.
             bits, scale = quantizer.msb_clamp_bit_width_impl(), learned_scale(layer)
-            zero = quantizer.zero_point_impl(layer.weight, scale, bits)
+            fixed = kind_of(quantizer.zero_point_impl) == "ZeroZeroPoint"
+            weight = masks.unmasked(layer) if fixed else layer.weight
+            zero = quantizer.zero_point_impl(weight, scale, bits)
             return _integers(_back(name, layer, scale, zero, bits))
         quantized = quantized_tensor(name, layer, source)
         back = _back(name, layer, quantized.scale, quantized.zero_point, quantized.bit_width)
@@ -352,7 +354,8 @@ def settable_grid(layer: Any) -> LearnedGrid | None:
     """
     quantizer = layer.weight_quant.tensor_quant
     grid = learned_grid(quantizer)
-    if grid is None or quantizer.scaling_impl.value.numel() != len(layer.weight):
+    # A masked weight is computed whenever it is asked for.
+    if grid is None or quantizer.scaling_impl.value.numel() != len(masks.unmasked(layer)):
         return None
     return grid
 
@@ -366,8 +369,11 @@ def settable_codes(layer: Any) -> tuple[int, int] | None:
 def learned_scale(layer: Any) -> torch.Tensor:
     """Return the scales of a layer whose quantiser only rounds, without quantising its weight."""
     quantizer = layer.weight_quant.tensor_quant
+    learned = kind_of(quantizer.scaling_impl) == "ParameterScaling"
+    # A masked weight is computed whenever it is asked for.
     scale: torch.Tensor = quantizer.scaling_impl(
-        layer.weight, quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl())
+        masks.unmasked(layer) if learned else layer.weight,
+        quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl()),
     )
     return scale.detach()
 
