@@ -37,7 +37,7 @@ check: $(LANE)/.built
 	$(LANE)/bin/ruff format --check .
 	$(LANE)/bin/ruff check .
 	$(LANE)/bin/mypy
-	$(LANE)/bin/python -m pytest --quiet -m "not slow and not encrypted" tests
+	$(LANE)/bin/python -m pytest --quiet -m "not slow and not encrypted and not table" tests
 
 test: lint $(LANES:=/.built)
 	cargo test --release --workspace

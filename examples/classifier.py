@@ -7,7 +7,9 @@ from sklearn.model_selection import train_test_split
 
 from secateur import SecateurClassifier
 
-warnings.filterwarnings("ignore", module="torch|brevitas")  # theirs, and nothing to do here
+warnings.filterwarnings(
+    "ignore", module="torch|brevitas|concrete"
+)  # theirs, and nothing to do here
 
 data = load_breast_cancer(as_frame=True)
 labels = data.target_names[data.target]
@@ -18,6 +20,6 @@ model.fit(train_x, train_y)
 print(model.report_)
 print("accuracy", round(model.score(test_x, test_y), 3))
 
-model.compile()
+model.compile().keygen()
 print("encrypted:", *model.predict(test_x[:3], fhe="execute"))
 print("the truth:", *test_y[:3])

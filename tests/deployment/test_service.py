@@ -111,7 +111,7 @@ class Serving:
     def __exit__(self, *failure: object) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(30)
+            self.process.wait(120)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
@@ -195,6 +195,7 @@ def test_honest_clients_are_answered_whatever_others_do(saved, serving, capsys):
         client.keygen()
     network = classifier()
     stop, statuses, seconds = threading.Event(), [], []
+    at_rest = peak_bytes(serving.process.pid)
 
     def honest(client, seed):
         x = np.random.default_rng(seed).uniform(-1, 1, (REQUESTS, 3))
@@ -264,7 +265,7 @@ def test_honest_clients_are_answered_whatever_others_do(saved, serving, capsys):
     metrics = httpx.get(f"{serving.url}/metrics").text
     assert 'secateur_answers_total{route="run",status="200"}' in metrics
     assert f"secateur_keys {CLIENTS}.0" in metrics
-    assert peak_bytes(serving.process.pid) < 500_000_000
+    assert peak_bytes(serving.process.pid) < at_rest + 200_000_000
     with capsys.disabled():
         tell(seconds, statuses, serving)
     # A backend's own last words stand between.

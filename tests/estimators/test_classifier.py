@@ -233,6 +233,26 @@ class TestRefuses:
         model = small().fit(X[:4], np.array(["a", "b", "a", "b"]))
         assert set(model.predict(X)) <= {"a", "b"}
 
+    @pytest.mark.parametrize("samples", [3, 4, 10])
+    def test_tiny_data_can_be_held_out(self, samples):
+        y = np.array(["a", "b"])[np.arange(samples) % 2]
+        model = small(early_stopping=True, max_epochs=3).fit(X[:samples], y)
+        assert set(model.predict(X)) <= {"a", "b"}
+
+    def test_a_single_sample_that_is_left(self):
+        for options, weights in (({"early_stopping": True}, None), ({}, [1.0, 0.0])):
+            with pytest.raises(ArgumentError, match="1 sample is left"):
+                small(**options).fit(X[:2], ["a", "b"], sample_weight=weights)
+
+    def test_labels_of_several_types(self):
+        y = np.array(["a", 1], dtype=object)[np.arange(len(X)) % 2]
+        with pytest.raises(ArgumentError, match=r"several types \(int, str\)"):
+            small().fit(X, y)
+
+    def test_what_float64_does_not_hold(self):
+        with pytest.raises(ArgumentError, match="feature 1 reaches over more"):
+            small().fit(np.sign(X - X.mean()) * [1, 1.7e308, 1], Y)
+
     def test_more_classes_than_outputs(self):
         with pytest.raises(ArgumentError, match=r"outputs of shape \(2,\).* ask for \(3,\)"):
             small(module=nn.Linear(3, 2)).fit(X, Y)
@@ -251,9 +271,11 @@ class TestRefuses:
         [
             ({"hidden_layers": (8, 0)}, "hidden_layers"),
             ({"hidden_layers": (8.5,)}, "hidden_layers"),
+            ({"hidden_layers": 8}, "hidden_layers is 8"),
             ({"activation": "softmax"}, "activation is 'softmax'; there are elu"),
             ({"accumulator_bits": (4, 4, 4)}, "3 widths for 2 layers: hidden1, output"),
             ({"accumulator_bits": -1}, "bits"),
+            ({"accumulator_bits": "44"}, "bits"),
             ({"weight_bits": 0}, "weight_bits"),
             ({"max_epochs": 0}, "max_epochs"),
             ({"max_epochs": 2.5}, "max_epochs"),

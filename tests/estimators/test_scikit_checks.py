@@ -13,6 +13,7 @@ CANNOT_HOLD = {
 }
 
 
+@pytest.mark.table
 @pytest.mark.filterwarnings("ignore")
 @parametrize_with_checks(
     [SecateurClassifier(**SMALL), SecateurRegressor(**SMALL)],

@@ -266,6 +266,7 @@ STRATEGIES = (
 )
 
 
+@pytest.mark.table
 class TestEveryScheduleWithEveryStrategy:
     @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
     @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)

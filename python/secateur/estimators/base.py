@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -131,15 +132,26 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         scaling = Scaling.of(x)
         samples, validation = scaling(x), None
         if self.early_stopping:
-            counts = np.inf if stratify is None else np.bincount(stratify).min()
+            # A share of each class, where there is enough of each for both parts.
+            some = 0 if stratify is None else np.bincount(stratify).min()
+            held = math.ceil(self.validation_fraction * len(samples))
+            classes = outputs if some > 1 and held >= outputs <= len(samples) - held else None
             samples, held_out, targets, goal = train_test_split(
                 samples,
                 targets,
                 test_size=self.validation_fraction,
                 random_state=seed,
-                stratify=stratify if counts > 1 else None,
+                stratify=None if classes is None else stratify,
             )
             validation = held_out, goal
+        if len(samples) < 2:
+            raise ArgumentError(
+                f"{len(samples)} sample is left to learn from (others are held out for "
+                "early_stopping, or weigh 0); give two at least",
+                argument="X",
+                value=len(samples),
+                expected="at least 2",
+            )
         recipe = Recipe(**{f.name: getattr(self, f.name) for f in fields(Recipe)})
         learned = learn(recipe, Lesson(samples, targets, loss, outputs, validation, seed, taught))
         names = getattr(self, "feature_names_in_", None)

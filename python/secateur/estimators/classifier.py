@@ -124,8 +124,17 @@ class SecateurClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
                 nothing can meet, with the reason; see `secateur.Pruner`.
         """
         x, y = self._validated(X, y=y, ensure_min_samples=2)
-        check_classification_targets(y)
-        self.classes_, encoded = np.unique(y, return_inverse=True)
+        try:
+            check_classification_targets(y)
+            self.classes_, encoded = np.unique(y, return_inverse=True)
+        except TypeError as error:
+            kinds = ", ".join(sorted({type(label).__name__ for label in y}))
+            raise ArgumentError(
+                f"y holds labels of several types ({kinds}), which have no order; give them one",
+                argument="y",
+                value=kinds,
+                expected="labels of one type",
+            ) from error
         if len(self.classes_) < 2:
             raise ArgumentError(
                 f"y has a single class, {self.classes_[0]!r}; a classifier needs two at least",

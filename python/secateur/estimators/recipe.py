@@ -221,7 +221,8 @@ def _perceptron(recipe: Recipe, features: int, outputs: int) -> nn.Module:
             expected=known,
         )
     layers: list[tuple[str, nn.Module]] = []
-    for k, width in enumerate(recipe.hidden_layers, start=1):
+    given: Any = recipe.hidden_layers
+    for k, width in enumerate(given if np.iterable(given) else ("none",), start=1):
         if isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1:
             raise ArgumentError(
                 f"hidden_layers is {recipe.hidden_layers!r}; expected whole numbers above 0",
@@ -249,10 +250,12 @@ def _chain(recipe: Recipe, model: nn.Module) -> list[Any]:
         chain = [tuple(strategy)]
     else:
         chain = list(strategy)
-    bits = recipe.accumulator_bits
+    bits: Any = recipe.accumulator_bits
     if bits is None:
         return chain
-    if isinstance(bits, Sequence):
+    if isinstance(bits, np.ndarray):
+        bits = bits.tolist()
+    if isinstance(bits, Sequence) and not isinstance(bits, str):
         layers = [layer.name for layer in read(model).network.layers]
         if len(layers) != len(bits):
             raise ArgumentError(

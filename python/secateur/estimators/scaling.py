@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from secateur.errors import ArgumentError
 from secateur.network import Network
 
 #: Percentiles of a feature that become 0 and 1; what lies beyond is clipped to them.
@@ -36,8 +37,21 @@ class Scaling:
 
         Tables are scaled column by column, images and signals as a whole. A feature that is
         the same in all samples becomes 0.
+
+        Raises:
+            ArgumentError: the ends of a feature differ by more than float64 holds.
         """
         axis = 0 if x.ndim == 2 else None
+        with np.errstate(over="ignore", invalid="ignore"):
+            reach = np.ptp(x, axis=axis)
+        if not np.isfinite(reach).all():
+            at = int(np.flatnonzero(~np.isfinite(reach))[0])
+            raise ArgumentError(
+                f"feature {at} reaches over more than float64 holds; give it in another unit",
+                argument="X",
+                value=at,
+                expected="differences within float64",
+            )
         low, high = np.percentile(x, _ENDS, axis=axis)
         # A feature that is nearly always the same, such as a rare flag.
         rare = low == high
