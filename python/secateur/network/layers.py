@@ -272,12 +272,16 @@ class Conv(Layer):
         (x,) = sources
         kind = self._carrier(x)
         places = self.shape(x.shape[1:])[1:]
-        # [groups, batch · positions, inputs · taps] times [groups, inputs · taps, outputs]
+        # [groups, outputs, inputs · taps] times [groups, inputs · taps, batch · positions]: what
+        # is copied together lies together along the last spatial axis.
         weights: NDArray[Any] = self.codes.reshape(self.groups, -1, self.codes[0].size).astype(kind)
-        sums = self.rows(x.astype(kind)) @ weights.transpose(0, 2, 1)
-        split = sums.reshape(self.groups, len(x), *places, -1)
-        joined = np.moveaxis(split, (0, -1), (1, 2)).reshape(len(x), -1, *places)
-        return self._carried(joined)
+        view = self._windows(x.astype(kind))
+        split = view.reshape(len(x), self.groups, -1, *view.shape[2:])
+        first = 3 + len(places)
+        order = (1, 2, *range(first, split.ndim), 0, *range(3, first))
+        taps = split.transpose(order).reshape(self.groups, self.codes[0].size, -1)
+        sums = (weights @ taps).reshape(len(self.codes), len(x), *places)
+        return self._carried(np.ascontiguousarray(sums.swapaxes(0, 1)))
 
     def rows(self, x: NDArray[Any]) -> NDArray[Any]:
         view = self._windows(x)
