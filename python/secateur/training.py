@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -292,17 +293,22 @@ def _check_settings(
     patience: int | None,
     validation: object,
 ) -> None:
-    for argument, value, fine, expected in (
-        ("epochs", epochs, epochs >= 1, "at least 1"),
-        ("batch_size", batch_size, batch_size >= 1, "at least 1"),
-        ("lr", lr, lr > 0, "more than 0"),
-        ("settle", settle, 0 <= settle <= 1, "0 to 1"),
-        ("teacher_weight", teacher_weight, 0 <= teacher_weight <= 1, "0 to 1"),
-        ("temperature", temperature, temperature > 0, "more than 0"),
-        ("patience", patience, patience is None or patience >= 1, "at least 1"),
-        ("patience", patience, patience is None or validation is not None, "validation with it"),
-    ):
-        if not fine:
+    checks: tuple[tuple[str, object, Callable[[], bool], str], ...] = (
+        ("epochs", epochs, lambda: index(epochs) >= 1, "a whole number, at least 1"),
+        ("batch_size", batch_size, lambda: index(batch_size) >= 1, "a whole number, at least 1"),
+        ("lr", lr, lambda: 0 < lr < math.inf, "more than 0"),
+        ("settle", settle, lambda: 0 <= settle <= 1, "0 to 1"),
+        ("teacher_weight", teacher_weight, lambda: 0 <= teacher_weight <= 1, "0 to 1"),
+        ("temperature", temperature, lambda: temperature > 0, "more than 0"),
+        ("patience", patience, lambda: patience is None or index(patience) >= 1, "at least 1"),
+        ("patience", patience, lambda: patience is None or validation is not None, "validation"),
+    )
+    for argument, value, holds, expected in checks:
+        try:
+            right = holds()
+        except TypeError:
+            right = False
+        if not right:
             raise ScheduleError(
-                f"{argument} is {value}, expected {expected}", argument=argument, value=value
+                f"{argument} is {value!r}, expected {expected}", argument=argument, value=value
             )

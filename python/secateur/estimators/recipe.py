@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from secateur.analysis import analyze
 from secateur.errors import ArgumentError
 from secateur.network import Network
 from secateur.pruning.accumulator import Accumulator
@@ -105,13 +106,18 @@ def learn(recipe: Recipe, lesson: Lesson) -> Learned:
     what tables absorb is tuned.
     """
     epochs = recipe.max_epochs
-    if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 1:
-        raise ArgumentError(
-            f"max_epochs is {epochs!r}; expected a whole number above 0",
-            argument="max_epochs",
-            value=epochs,
-            expected="at least 1",
-        )
+    # Batch norm, which the built-in network has, needs two samples in a batch.
+    for argument, value, least in (
+        ("max_epochs", epochs, 1),
+        ("batch_size", recipe.batch_size, 2 if recipe.module is None else 1),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise ArgumentError(
+                f"{argument} is {value!r}; expected a whole number, at least {least}",
+                argument=argument,
+                value=value,
+                expected=f"at least {least}",
+            )
     first = max(1, epochs // 3)
     rest = max(2, epochs - first)
     settling = max(1, rest // 5)
@@ -119,7 +125,7 @@ def learn(recipe: Recipe, lesson: Lesson) -> Learned:
     # Networks so small are slower with threads, and with one the results do not depend on them.
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(lesson.seed)
-        module = _module(recipe, lesson).to(recipe.device)
+        module = _placed(_module(recipe, lesson), recipe.device)
         history["float"] = _train(module, recipe, lesson, first)
         student = lesson
         teacher = module if recipe.distil else None
@@ -198,8 +204,16 @@ def _module(recipe: Recipe, lesson: Lesson) -> nn.Module:
             expected="torch.nn.Module",
         )
     module.eval()
-    with torch.no_grad():
-        given = tuple(module(torch.as_tensor(lesson.samples[:2])).shape)
+    try:
+        with torch.no_grad():
+            given = tuple(module(torch.as_tensor(lesson.samples[:2])).shape)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise ArgumentError(
+            f"module does not make one tensor of float32 samples of shape {shape} ({error})",
+            argument="module",
+            value=type(module).__name__,
+            expected=f"a module for samples of shape {shape}",
+        ) from error
     if given != (2, lesson.outputs):
         raise ArgumentError(
             f"module gives outputs of shape {given[1:]} for a sample; the targets ask for "
@@ -209,6 +223,18 @@ def _module(recipe: Recipe, lesson: Lesson) -> nn.Module:
             expected=(lesson.outputs,),
         )
     return module.train()
+
+
+def _placed(module: nn.Module, device: str) -> nn.Module:
+    try:
+        return module.to(device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ArgumentError(
+            f"device is {device!r}, which torch cannot use here ({error})",
+            argument="device",
+            value=device,
+            expected='such as "cpu"',
+        ) from error
 
 
 def _perceptron(recipe: Recipe, features: int, outputs: int) -> nn.Module:
@@ -255,8 +281,9 @@ def _chain(recipe: Recipe, model: nn.Module) -> list[Any]:
         return chain
     if isinstance(bits, np.ndarray):
         bits = bits.tolist()
+    network = read(model).network
+    layers = [layer.name for layer in network.layers]
     if isinstance(bits, Sequence) and not isinstance(bits, str):
-        layers = [layer.name for layer in read(model).network.layers]
         if len(layers) != len(bits):
             raise ArgumentError(
                 f"accumulator_bits has {len(bits)} widths for {len(layers)} layers: "
@@ -266,7 +293,20 @@ def _chain(recipe: Recipe, model: nn.Module) -> list[Any]:
                 expected=len(layers),
             )
         bits = dict(zip(layers, bits, strict=True))
-    return [*chain, Accumulator(bits=bits)]
+    accumulator = Accumulator(bits=bits)
+    report = analyze(network)
+    for layer in network.layers:
+        width = bits.get(layer.name, 64) if isinstance(bits, Mapping) else bits
+        least = int(report[layer.source].channels.bits("span").min())
+        if least > width:
+            raise ArgumentError(
+                f"accumulator_bits is {width} for layer {layer.name!r}, whose inputs are {least} "
+                "bits wide: no weight would be left; give more bits, or narrower inputs",
+                argument="accumulator_bits",
+                value=width,
+                expected=f"at least {least}",
+            )
+    return [*chain, accumulator]
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from secateur.network import Network
 #: Percentiles of a feature that become 0 and 1; what lies beyond is clipped to them.
 _ENDS = (1.0, 99.0)
 
+#: The spread of a feature that never varied: whatever comes later has the code of what was learned.
+_ENDLESS = 2.0**1000
+
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
@@ -36,7 +39,7 @@ class Scaling:
         """Return the scaling that clips hardly anything of `x` [samples, ...].
 
         Tables are scaled column by column, images and signals as a whole. A feature that is
-        the same in all samples becomes 0.
+        the same in all samples becomes 0, and stays 0 whatever it is later.
 
         Raises:
             ArgumentError: the ends of a feature differ by more than float64 holds.
@@ -56,7 +59,7 @@ class Scaling:
         # A feature that is nearly always the same, such as a rare flag.
         rare = low == high
         low, high = np.where(rare, x.min(axis), low), np.where(rare, x.max(axis), high)
-        return cls(low, np.where(low == high, 1.0, high - low))
+        return cls(low, np.where(low == high, _ENDLESS, high - low))
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return samples `x` as they are trained on; computed in float64."""

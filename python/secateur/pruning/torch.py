@@ -129,12 +129,19 @@ class Pruner:
 
         Raises:
             UnknownStrategyError, ClashingStrategyError, OptionError: see `apply_strategy`.
-            ScheduleError: the schedule goes gradually and a strategy cannot; names it.
+            ScheduleError: the schedule is none, or goes gradually and a strategy cannot; names it.
             InfeasibleError: the strategy promises a width that masks cannot bring about, of a
                 sum pool or a residual add; names it.
             UnsupportedModuleError, UnfinishedModelError, ShapeError: see `freeze`.
         """
         self.schedule: Schedule = Reselect() if schedule is None else schedule
+        if not all(callable(getattr(self.schedule, name, None)) for name in ("due", "fraction")):
+            raise ScheduleError(
+                f"schedule is {schedule!r}, which has no methods due and fraction; expected a "
+                "schedule, such as Gradual(begin=100, end=1000)",
+                argument="schedule",
+                value=schedule,
+            )
         self._steps = steps_of(strategy, options)
         for step in self._steps if getattr(self.schedule, "gradual", False) else ():
             if method_of(step.strategy, "toward") is None:
