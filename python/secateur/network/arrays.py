@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -18,11 +18,6 @@ Mask = NDArray[np.bool_]
 
 # What the engine takes as it is; other integers are widened to the next of these.
 _CODES = (np.int8, np.int16, np.int32, np.int64, np.uint8)
-
-
-#: Metadata of a field that files leave out where it holds its default: the hash of what was made
-#: before there was the field stays.
-LATER: Mapping[str, bool] = {"later": True}
 
 
 class Frozen:

@@ -19,7 +19,7 @@ from secateur.errors import (
     ShapeError,
 )
 from secateur.network import arrays
-from secateur.network.arrays import LATER, Floats, Frozen, Integers, along_channels
+from secateur.network.arrays import Floats, Frozen, Integers, along_channels
 from secateur.network.operation import Box, Shape, refuse
 from secateur.network.tables import Step, check_steps
 from secateur.network.windows import counts
@@ -241,8 +241,8 @@ class Output(Frozen):
     bias: Floats
     labels: tuple[str | float, ...] | None = None
     tail: Chances | None = None
-    ranking: Ranking | None = field(default=None, metadata=LATER)
-    steps: tuple[Step, ...] = field(default=(), metadata=LATER)
+    ranking: Ranking | None = None
+    steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         for side, make in (

@@ -23,7 +23,6 @@ from secateur.errors import NetworkError
 from secateur.extras import needed_for
 from secateur.files import write_whole
 from secateur.network import tables
-from secateur.network.arrays import LATER
 from secateur.network.ends import Input, Output, Ranking
 from secateur.network.graph import Network
 from secateur.network.kinds import OPERATIONS
@@ -212,7 +211,7 @@ def _encode(value: Any, where: str, tensors: Tensors) -> Any:
     encoded = {
         f.name: _encode(getattr(value, f.name), f"{where}.{f.name}", tensors)
         for f in fields(value)
-        if f.init and not (f.metadata == LATER and getattr(value, f.name) == f.default)
+        if f.init
     }
     return {"$kind": _NAMES[type(value)], **encoded}
 
