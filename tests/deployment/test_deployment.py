@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -430,19 +431,25 @@ def test_two_processes(tmp_path):
     run = {"check": True, "capture_output": True, "text": True, "timeout": 600}
     subprocess.run([sys.executable, EXAMPLE / "compile.py", circuit], **run)
     network = load(circuit / "network" / "network.safetensors")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     server = subprocess.Popen(
         [sys.executable, "-m", "secateur", "serve", circuit, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        env=os.environ | {"TMPDIR": str(scratch)},
     )
     with server:
         try:
             url = server.stdout.readline().strip()
             client = [sys.executable, EXAMPLE / "client.py", circuit / "client", url]
             answers = subprocess.run(client, **run).stdout
+            assert list(scratch.rglob("[0-9a-f]" * 64)), "the server keeps a client's keys by id"
         finally:
             server.terminate()
+    assert server.returncode == 0
+    assert not list(scratch.rglob("[0-9a-f]" * 64)), "keys end with the process"
     samples = np.array([[1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
     expected = [" ".join(map(str, scores)) for scores in network.predict(samples)]
     assert answers.splitlines() == expected

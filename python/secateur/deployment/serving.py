@@ -7,11 +7,13 @@ import hmac
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,7 @@ def serve(
             ssl_keyfile=private_key,
         )
         _log()
+        stack.enter_context(_ending_in_order())
         server = _Announcing(config)
         asyncio.run(server.serve())
 
@@ -117,6 +120,22 @@ class _Known:
             if hmac.compare_digest(known, given):
                 found = owner
         return found
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let SIGTERM, which uvicorn raises again once it has shut down, unwind the process.
+
+    Left to itself it would end the process at once, and clients' keys would stay behind.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Announcing(uvicorn.Server):
