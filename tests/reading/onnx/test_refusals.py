@@ -47,6 +47,10 @@ REFUSED = {
     "blocks": (CODES, lambda g: g.node("MatMul", codes(g), g.quant(
         g.rng.normal(size=(12, 5)), 2.0 ** -np.arange(12.0)[:, None], 4)),
         "MatMul", r"block-wise.*for each output channel"),
+    "a zero point between integers": (CODES, lambda g: g.node("MatMul", codes(g), g.node(
+        "DequantizeLinear", g.constant(np.ones((12, 5)), np.int8), np.ones(()),
+        g.node("Add", np.full((), 0.25), np.full((), 0.25)))),
+        "DequantizeLinear", "no whole number; store it as an integer"),
     "blocks of dequantised weights": (CODES, lambda g: g.node("MatMul", codes(g), g.node(
         "DequantizeLinear", g.constant(np.ones((12, 5)), np.int8), np.ones((6, 5)),
         g.constant(np.zeros((6, 5)), np.int8), block_size=2, axis=0)),

@@ -136,6 +136,8 @@ def dequantized(call: Call, at: int, scale_at: int, zero_at: int) -> Signal | Co
     if isinstance(value, Constant):
         rank = value.values.ndim
         zero = _on_axis(call, call.floats(zero_at, 0.0), rank)
+        if (zero % 1).any():
+            raise call.refuse("has a zero point that is no whole number", "store it as an integer")
         if not np.issubdtype(value.values.dtype, np.integer) and (value.values % 1).any():
             raise call.refuse("takes integers, and finds floats", "check its input")
         scale = _on_axis(call, call.floats(scale_at), rank)
