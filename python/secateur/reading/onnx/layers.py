@@ -17,6 +17,7 @@ from secateur.reading.onnx.quantisers import (
     check_zero_type,
     dequantized,
     quantized_linear,
+    zero_points,
 )
 from secateur.reading.signals import Signal
 
@@ -288,7 +289,8 @@ def _integer_samples(call: Call, at: int, zero_at: int) -> Signal:
 def _integer_weights(call: Call, at: int, zero_at: int, axis: int) -> Constant:
     value = call.constant(at)
     check_zero_type(call, value, zero_at)
-    zero = call.floats(zero_at, 0.0)
+    call.whole(value)
+    zero = zero_points(call, zero_at)
     if zero.size > 1:
         column = tuple(-1 if a == axis % value.values.ndim else 1 for a in range(value.values.ndim))
         zero = zero.reshape(column)

@@ -235,7 +235,7 @@ def split(call: Call) -> tuple[Signal | Constant, ...]:
 @operator("Gather")
 def gather(call: Call) -> Signal | Constant:
     """Elements by constant indices along an axis."""
-    value, index = call.value(0), call.constant(1).values.astype(np.int64)
+    value, index = call.value(0), call.whole(call.constant(1)).astype(np.int64)
     shape = _full(call, value)
     axis = call.any_axis(int(call.attribute("axis", 0)), len(shape))
     if ((index < -shape[axis]) | (index >= shape[axis])).any():

@@ -185,7 +185,14 @@ class Call:
 
     def integers(self, index: int) -> list[int]:
         """Return a constant input of whole numbers, as a list."""
-        return [int(v) for v in self.constant(index).values.reshape(-1)]
+        return [int(v) for v in self.whole(self.constant(index)).reshape(-1)]
+
+    def whole(self, constant: Constant) -> NDArray[Any]:
+        """Return the values of a constant that have to be integers."""
+        with np.errstate(invalid="ignore"):
+            if not np.issubdtype(constant.values.dtype, np.integer) and (constant.values % 1).any():
+                raise self.refuse("takes integers, and finds other numbers", "check its inputs")
+        return constant.values
 
     def refuse(self, problem: str, remedy: str) -> UnsupportedOperatorError:
         """An error that names the node, its operator and what helps."""

@@ -106,7 +106,7 @@ def quantized_linear(
     """Return the integers q that ONNX makes of `x`, zero point included."""
     rank = x.values.ndim if isinstance(x, Constant) else len(call.assembly.shape(x)) + 1
     scale = _on_axis(call, _scale(call, scale_at), rank)
-    zero = _on_axis(call, call.floats(zero_at, 0.0), rank)
+    zero = _on_axis(call, zero_points(call, zero_at), rank)
     if isinstance(x, Constant):
         _check_fits(call, x.values, scale, zero)
         codes = np.rint(x.values / scale) + zero
@@ -135,11 +135,8 @@ def dequantized(call: Call, at: int, scale_at: int, zero_at: int) -> Signal | Co
     check_zero_type(call, value, zero_at)
     if isinstance(value, Constant):
         rank = value.values.ndim
-        zero = _on_axis(call, call.floats(zero_at, 0.0), rank)
-        if (zero % 1).any():
-            raise call.refuse("has a zero point that is no whole number", "store it as an integer")
-        if not np.issubdtype(value.values.dtype, np.integer) and (value.values % 1).any():
-            raise call.refuse("takes integers, and finds floats", "check its input")
+        zero = _on_axis(call, zero_points(call, zero_at), rank)
+        call.whole(value)
         scale = _on_axis(call, call.floats(scale_at), rank)
         _check_fits(call, value.values, scale, zero)
         return Constant.quantized((value.values - zero).astype(np.int64), scale)
@@ -148,6 +145,14 @@ def dequantized(call: Call, at: int, scale_at: int, zero_at: int) -> Signal | Co
     scale = _on_axis(call, _scale(call, scale_at), rank)
     call.note(f"scale {_briefly(scale)}: a factor of what reads it")
     return _along(call, codes, scale)
+
+
+def zero_points(call: Call, at: int) -> Floats:
+    """Return the zero points of input `at`, 0 where they are left out."""
+    zeros = call.floats(at, 0.0)
+    if (zeros % 1).any():
+        raise call.refuse("has a zero point that is no whole number", "store it as an integer")
+    return zeros
 
 
 def check_zero_type(call: Call, value: Signal | Constant, zero_at: int) -> None:
@@ -172,7 +177,7 @@ def check_zero_type(call: Call, value: Signal | Constant, zero_at: int) -> None:
 
 def centred(call: Call, value: Signal, zero_at: int) -> Signal:
     """Return integers less their zero point; an integer input of the model gets its codes so."""
-    zero = _on_axis(call, call.floats(zero_at, 0.0), len(call.assembly.shape(value)) + 1)
+    zero = _on_axis(call, zero_points(call, zero_at), len(call.assembly.shape(value)) + 1)
     one = _same(zero)
     if value.raw and value.range is not None:
         centre = 0 if one is None else _one_zero(call, zero)
