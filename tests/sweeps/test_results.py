@@ -100,3 +100,9 @@ def test_what_gains_less_than_the_floor_is_no_front(results):
     assert bits(results.pareto("accuracy", "complexity")) == [7, 8]
     assert bits(results.pareto("accuracy", "complexity", floor=0.96)) == [8]
     assert bits(results.pareto("accuracy", "complexity", floor=2)) == []
+
+
+def test_results_print_as_a_table(results):
+    heading, *rows = str(results).splitlines()
+    assert heading.split() == list(results.columns)
+    assert len(rows) == len(results)

@@ -68,6 +68,9 @@ class Results(Tabular):
     def __len__(self) -> int:
         return len(self.records)
 
+    def __str__(self) -> str:
+        return str(self.table())
+
     def __iter__(self) -> Iterator[Record]:
         return iter(self.records)
 
