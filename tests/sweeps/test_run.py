@@ -449,7 +449,9 @@ def test_ctrl_c_at_any_moment_prints_nothing_of_the_workers(tmp_path, after_s, w
     time.sleep(after_s)
     os.killpg(driver.pid, signal.SIGINT)
     _, stderr = driver.communicate(timeout=120)
-    assert stderr.count("Traceback") <= 1, stderr
+    # What the interrupt came upon in the driver may be chained to it.
+    chained = stderr.count("During handling of") + stderr.count("was the direct cause of")
+    assert stderr.count("Traceback") - chained <= 1, stderr
     assert "Spawn" not in stderr, stderr
 
 
