@@ -112,6 +112,45 @@ def test_outputs_stay_nearer_than_under_the_best_mask(bits):
     assert off(ours) < 0.6 * off(theirs)
 
 
+def dense(codes, low, high):
+    one = np.ones(len(codes))
+    output = Output("fc", one.astype(int), 0 * one.astype(int), one, 0 * one)
+    layer = Linear("fc", "input", codes)
+    return Network(Input((codes.shape[1],), np.array(low), np.array(high)), (layer,), output)
+
+
+def test_codes_of_a_type_s_lowest_never_wrap_to_it():
+    """An int8 code of −128 permits steps to 128 elsewhere, which int8 does not hold."""
+    network = dense(np.array([[-128, 127, 127, 1]], np.int8), 0, 3)
+    # Wants more of the second and third input than 127 gives, once the last is gone.
+    x = np.array([[0, 1, 1, 3], [0, 2, 2, 3], [0, 3, 3, 3], [0, 0, 0, 0], [3, 0, 0, 0]])
+    y = x @ np.array([[-128], [140], [140], [1]])
+    flat = np.array([[-128, 127, 127, 1]])
+    spread = np.full((1, 4), 3)
+    assert fit_codes(flat, x * 1.0, y * 1.0, spread, 12).max() == 128
+    assert fit_codes(flat, x * 1.0, y * 1.0, spread, 12, highest=127).max() == 127
+    assert (prune(network, Compensated(12), samples=x)["fc"].codes[0, 1:] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("codes", "low", "high", "bits"),
+    [
+        ([[2**60 + 1, 3]], 0, 1, 62),
+        ([[2**60 + 1, 3]], 0, 1, 5),
+        ([[2**40, 3]], 0, 1, 5),
+        ([[1, 1]], -(2**62), 2**62 - 1, 63),
+    ],
+)
+def test_what_float64_does_not_hold_is_masked(codes, low, high, bits):
+    network = dense(np.array(codes), low, high)
+    pruned = prune(
+        network, Compensated(bits), samples=np.array([[0, 0], [1, 0], [1, 1]]) + max(low, -1)
+    )
+    assert analyze(pruned)["fc"].bits() <= bits
+    kept = pruned["fc"].codes
+    assert ((kept == 0) | (kept == codes) | (np.abs(codes) < 2**53)).all()
+
+
 def test_chains_correct_what_earlier_steps_leave():
     network, x = correlated()
     pruned = prune(network, [Magnitude(0.5), Compensated(6)], samples=x)

@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur import bounds
+from secateur import bounds, exact
 from secateur.pruning import widths
 from secateur.pruning.accumulator import Accumulator
 from secateur.pruning.options import check_bits
@@ -29,6 +29,8 @@ from secateur.ranges import Ranges
 _DAMPING = 1e-2
 #: Steps that save and that are paired with every one that spends.
 _PAIRED = 8
+#: Steps to 0 of all codes of a channel, at most, for a search to start from the codes.
+_MOST_STEPS = 1 << 16
 #: Rounds of single steps and pairs for a layer, at most, for each weight of a channel.
 _ROUNDS = 2
 
@@ -81,6 +83,8 @@ class Compensated:
     ) -> Integers:
         """Return the codes of `layer` that fit and give on the samples nearly what is wanted.
 
+        Where float64 does not hold its sums, codes are chosen by the mask of `masks` alone.
+
         Args:
             problem: of the network pruned as far as `layer`.
             layer: one of its layers; what its mask removes stays removed.
@@ -91,11 +95,14 @@ class Compensated:
         if bits is None:
             return layer.codes
         rows = len(layer.codes) // layer.groups
-        spans = Ranges(layer.low, layer.high).span.astype(np.int64)
-        spread = layer.spread(spans).reshape(len(layer.codes), -1)
+        spans, taps = Ranges(layer.low, layer.high).span, layer.codes[0].size
+        if exact.magnitude(layer.codes) * exact.magnitude(spans) * taps >= exact.FLOAT64:
+            return np.where(self.masks(problem)[layer.name], layer.codes, 0)
+        spread = layer.spread(spans.astype(np.int64)).reshape(len(layer.codes), -1)
         codes = np.where(layer.mask, layer.codes, 0).astype(np.int64)
+        highest = int(np.iinfo(layer.codes.dtype).max)
         parts = [
-            fit_codes(flat, x, wanted[:, at], spread[at], bits)
+            fit_codes(flat, x, wanted[:, at], spread[at], bits, highest)
             for flat, x, at in zip(
                 codes.reshape(layer.groups, rows, -1),
                 inputs,
@@ -107,19 +114,27 @@ class Compensated:
 
 
 def fit_codes(
-    codes: Integers, inputs: Floats, wanted: Floats, spread: Integers, bits: int
+    codes: Integers,
+    inputs: Floats,
+    wanted: Floats,
+    spread: Integers,
+    bits: int,
+    highest: int = exact.INT64 - 1,
 ) -> Integers:
     """Return codes of so many span bits whose products with the inputs are near what is wanted.
 
     Errors are measured about their mean, since a bias makes up for the mean. The search starts
-    from the codes themselves, and again from the best mask; each channel takes the nearer.
+    from the codes themselves, unless they are too many steps from 0, and from the best mask; each
+    channel takes the nearer.
 
     Args:
-        codes: int64 [out, in]; where to start, and where a 0 stays 0.
+        codes: int64 [out, in]; where to start, and where a 0 stays 0. None comes to lie further
+            from 0 than the furthest of them.
         inputs: float64 [samples, in].
         wanted: float64 [samples, out].
         spread: int64 [out, in]; what a code of 1 costs: how far its input can differ.
         bits: span bits; Σ |code| · spread of a channel is at most 2^bits − 1.
+        highest: the greatest code that the type of the codes holds.
 
     Example:
         >>> x = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
@@ -135,13 +150,14 @@ def fit_codes(
     scores = np.abs(codes) * np.sqrt(np.diag(moments))
     kept = bounds.select(codes, scores, np.zeros_like(spread), spread, bits)
     found = []
-    for start in (codes, np.where(kept, codes, 0)):
-        search = _Search(start, codes, moments, target, spread, bits)
+    near = np.abs(codes).sum(axis=1).max(initial=0) <= _MOST_STEPS
+    for start in (codes, np.where(kept, codes, 0))[not near :]:
+        search = _Search(start, codes, moments, target, spread, bits, highest)
         search.fit()
         search.improve(_ROUNDS * codes.shape[1])
         found.append(search)
-    nearer = found[1].error() < found[0].error()
-    return np.where(nearer[:, None], found[1].codes, found[0].codes).astype(np.int64)
+    nearer = found[-1].error() < found[0].error()
+    return np.where(nearer[:, None], found[-1].codes, found[0].codes).astype(np.int64)
 
 
 class _Search:
@@ -155,10 +171,11 @@ class _Search:
         target: Floats,
         spread: Integers,
         bits: int,
+        highest: int,
     ) -> None:
         self.codes = start.astype(np.float64)
         self.moments, self.target, self.spread = moments, target, spread.astype(np.float64)
-        self.open, self.most = codes != 0, np.abs(codes).max(initial=0)
+        self.open, self.most = codes != 0, min(exact.magnitude(codes), highest)
         self.slope = self.codes @ moments - target
         self.left = 2**bits - 1 - (np.abs(self.codes) * self.spread).sum(axis=1)
         self.curve = np.diag(moments)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from secateur import exact
 from secateur.errors import MaskError
 from secateur.network import Affine, FunctionTable, Integers, Layer, Lookup, Network
 from secateur.network.change import with_offset
@@ -67,12 +68,12 @@ def _checked(layer: PrunableLayer, codes: Any) -> Integers:
             dtype=codes.dtype,
             expected=layer.shape,
         )
-    least, greatest = int(layer.codes.min()), int(layer.codes.max())
-    most = max(-least, greatest)
-    if (np.abs(codes) > most).any() or codes[~layer.mask].any():
+    most = exact.magnitude(layer.codes)
+    least, greatest = -most, min(most, int(np.iinfo(layer.codes.dtype).max))
+    if (codes < least).any() or (codes > greatest).any() or codes[~layer.mask].any():
         raise MaskError(
-            f"layer {layer.name!r}: its corrected codes reach beyond ±{most}, or bring back what "
-            "was removed",
+            f"layer {layer.name!r}: its corrected codes reach beyond [{least}, {greatest}], or "
+            "bring back what was removed",
             layer=layer.name,
             expected=most,
         )
