@@ -148,6 +148,10 @@ class Backend(Protocol):
     def approximate(self) -> bool:
         """Whether it may drop bits about: for less, but a value near a step may go astray."""
 
+    @property
+    def several(self) -> bool:
+        """Whether circuits may have several outputs, and their inputs be encrypted one by one."""
+
     def approximating(self) -> Backend:
         """Return the backend that may drop bits about.
 

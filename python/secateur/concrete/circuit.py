@@ -47,8 +47,7 @@ class FunctionCircuit:
         Raises:
             DtypeError, ShapeError, InputRangeError: an argument that the proof was not made for.
         """
-        partial = self.backend.name == "concrete-python"
-        return self.compiled.encrypt(*self._checked(arguments, partial))
+        return self.compiled.encrypt(*self._checked(arguments, partial=self.backend.several))
 
     def encrypt_run_decrypt(self, *arguments: Any) -> Any:
         """Return what the function returns, computed on encrypted data."""

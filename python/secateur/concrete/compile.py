@@ -89,9 +89,9 @@ def compile(
         truths=truths,
     )
     outputs = tuple(proof[node] for _, node in sorted(tracing.graph.output_nodes.items()))
-    if len(outputs) > 1 and target.name == "concrete-numpy":
+    if len(outputs) > 1 and not target.several:
         raise UnprovableError(
-            f"the function returns {len(outputs)} values, and concrete-numpy compiles functions "
+            f"the function returns {len(outputs)} values, and {target.name} compiles functions "
             "of one; concatenate them",
             operation="return",
             location=tracing.graph.output_nodes[0].location,

@@ -63,6 +63,8 @@ class ConcreteNumpy:
 
     name: str = "concrete-numpy"
     namespace: ModuleType = cnp
+    approximate: bool = False
+    several: bool = False
 
     @property
     def version(self) -> str:
@@ -70,8 +72,6 @@ class ConcreteNumpy:
 
     def conv(self, x: Any, weight: Integers, bias: Integers | None, **options: Any) -> Any:
         return connx.conv(x, weight, bias, **options)
-
-    approximate: bool = False
 
     def approximating(self) -> Backend:
         raise BackendError(

@@ -102,6 +102,7 @@ class ConcretePython:
     """The backend for Python 3.11 and 3.12."""
 
     approximate: bool = False
+    several: ClassVar[bool] = True
     name: ClassVar[str] = "concrete-python"
     namespace: ClassVar[ModuleType] = fhe
 
