@@ -12,6 +12,7 @@ from secateur.pruning import Structured, TaylorSaliency, structured
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.prune import problem_of, prune
+from secateur.pruning.saliency import MagnitudeSaliency
 from secateur.pruning.shrink import shrink
 
 
@@ -90,6 +91,22 @@ def test_what_goes_can_be_shrunk_away(name):
 def differentiated(network, gradients):
     """The problem of a network whose layers have these gradients, one for each sample."""
     return replace(problem_of(network), differentiate=lambda: gradients)
+
+
+def test_magnitude_by_value_is_magnitude_by_name():
+    """By the norm of 2 the first channel stays, by a sum of magnitudes the second would."""
+    network = chain([[5, 0, 0], [2, 2, 2]], [[1, 1]])
+    for saliency in ("magnitude", MagnitudeSaliency()):
+        masks = prune(network, Structured(sparsity=0.5, saliency=saliency))
+        assert masks["linear0"].codes.any(axis=1).tolist() == [True, False]
+        masks = prune(network, Structured(sparsity=0.5, norm=1.0, saliency=saliency))
+        assert masks["linear0"].codes.any(axis=1).tolist() == [False, True]
+
+
+def test_a_norm_that_no_saliency_looks_at_is_refused():
+    for saliency in ("taylor", TaylorSaliency(), "activation"):
+        with pytest.raises(OptionError, match=r"norm.*unless channels are compared by magnitude"):
+            Structured(norm=1.0, saliency=saliency)
 
 
 def test_taylor_adds_up_what_reads_a_channel_before_it_squares():

@@ -16,6 +16,7 @@ import numpy as np
 
 from secateur.pruning.options import check_fraction, check_types, refused
 from secateur.pruning.problem import Floats, Integers, Mask, Masks, PruningProblem, Saliency
+from secateur.pruning.saliency import MagnitudeSaliency
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,12 @@ class Structured:
         check_types(Structured, {"norm": self.norm})
         if not 0 < self.norm < float("inf"):
             raise refused(self, "norm", "a finite number above 0")
+        if self.norm != 2.0 and not self._by_norm:
+            raise refused(self, "norm", "2, unless channels are compared by magnitude")
+
+    @property
+    def _by_norm(self) -> bool:
+        return self.saliency == "magnitude" or isinstance(self.saliency, MagnitudeSaliency)
 
     def masks(self, problem: PruningProblem) -> Masks:
         """Return masks without the weakest groups of channels and the weights that read them.
@@ -139,7 +146,7 @@ def without(gone: Mask, channels: Channels, problem: PruningProblem) -> Masks:
 
 def strength(problem: PruningProblem, channels: Channels, strategy: Structured) -> Floats:
     """How much every group matters, at its head."""
-    if strategy.saliency == "magnitude":
+    if strategy._by_norm:
         return _by_group(_powers(problem, strategy.norm), channels)
     effects = problem.effects(strategy.saliency)
     if effects is None:
