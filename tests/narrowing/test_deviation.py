@@ -7,8 +7,9 @@ import pytest
 
 from networks import EXAMPLES, example, inputs
 from secateur.analysis import analyze
+from secateur.errors import AccumulatorOverflowError
 from secateur.narrowing import deviation
-from secateur.network import Lookup
+from secateur.network import ExplicitTable, Input, Lookup, Network, Output
 
 
 def rounded(network, bits):
@@ -46,3 +47,14 @@ def test_holds_whatever_goes_astray(name, bits):
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_nothing_goes_astray_where_nothing_is_rounded(name):
     assert not deviation(rounded(example(name, seed=3), 0)).any()
+
+
+def test_entries_from_end_to_end_of_int64_are_no_small_difference():
+    """2^63 − 1 less −2^63 is −1 in int64."""
+    ends = np.array([[-(2**63), -(2**63), 2**63 - 1, 2**63 - 1]])
+    lookup = Lookup("step", "input", ExplicitTable(ends, np.array([0])), rounding_bits=1)
+    one, zero = np.ones(1), np.zeros(1)
+    output = Output("step", one.astype(int), zero.astype(int), one, zero)
+    network = Network(Input((1,), np.array(0), np.array(3)), (lookup,), output)
+    with pytest.raises(AccumulatorOverflowError, match=str(2**64 - 1)):
+        deviation(network)

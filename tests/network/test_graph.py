@@ -167,6 +167,9 @@ def test_an_output_ranks_its_channels():
     assert replace(two, labels=None).answer(floats).tolist() == [[2.0, 2.0], [1.0, 1.0]]
     with pytest.raises(NetworkError, match="ranks 0 channels"):
         Ranking(0)
+    for wrong in (1.5, True, "2"):
+        with pytest.raises(NetworkError, match=f"ranks {wrong} channels"):
+            Ranking(wrong)
     with pytest.raises(NetworkError, match="ranks 5 of 4 channels"):
         replace(output, ranking=Ranking(5)).check(4)
     with pytest.raises(NetworkError, match="ranking is 2"):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from secateur import exact
 from secateur.analysis import RangeReport, analyze
 from secateur.network import (
     LARGEST_TABLE,
@@ -33,6 +34,9 @@ def deviation(network: Network) -> Integers:
 
     Returns:
         int64 [output channels], in the network's integers.
+
+    Raises:
+        AccumulatorOverflowError: a difference that int64 does not hold.
 
     Example:
         >>> from secateur.network import ExplicitTable, Input, Linear, Output
@@ -63,7 +67,8 @@ def deviation(network: Network) -> Integers:
     # In rows, since `integers` takes a batch; the difference of two has no offset.
     ends = np.stack([np.zeros_like(final), final])
     zero, far = output.integers(ends)
-    reach: Integers = np.abs(far - zero).reshape(len(final), -1).max(axis=1)
+    either = np.maximum(exact.subtract(far, zero), exact.subtract(zero, far))
+    reach: Integers = either.reshape(len(final), -1).max(axis=1)
     return reach
 
 
@@ -73,11 +78,10 @@ def _of_lookup(lookup: Lookup, source: Integers, report: RangeReport) -> Integer
     shape = (len(channels.low), *(1,) * (len(report[lookup.source].shape) - 1))
     per_channel = np.broadcast_to(source, (shape[0], *source.shape[1:])).reshape(shape[0], -1)
     block = 1 << lookup.rounding_bits if lookup.rounding_bits else 0
-    apart = per_channel.max(axis=1) + block
+    apart = exact.add(per_channel.max(axis=1), np.array(block))
     if channels.span.max() >= LARGEST_TABLE:
         codes = report[lookup.name].channels
-        entries = np.stack([codes.low, codes.high], axis=1)
-        return np.where(apart > 0, entries[:, 1] - entries[:, 0], 0).reshape(shape)
+        return np.where(apart > 0, exact.subtract(codes.high, codes.low), 0).reshape(shape)
     table = tabulate(lookup.rule, channels.low, channels.high)
     rows = [
         _greatest_difference(row[: int(span) + 1], int(reach))
@@ -96,7 +100,7 @@ def _greatest_difference(entries: Integers, reach: int) -> int:
         high = np.maximum(high[:-step], high[step:])
         low = np.minimum(low[:-step], low[step:])
         length += step
-    return int((high - low).max())
+    return int(exact.subtract(high, low).max())
 
 
 def _of_others(operation: Operation, sources: list[Integers], report: RangeReport) -> Integers:
@@ -110,4 +114,4 @@ def _of_others(operation: Operation, sources: list[Integers], report: RangeRepor
         for name, astray in zip(operation.sources, sources, strict=True)
     ]
     ranges = operation.ranges(*boxes)
-    return np.maximum(-ranges.low, ranges.high)
+    return np.maximum(exact.subtract(np.zeros_like(ranges.low), ranges.low), ranges.high)

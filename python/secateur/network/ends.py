@@ -190,7 +190,8 @@ class Ranking(Frozen):
     last: bool = False
 
     def __post_init__(self) -> None:
-        if self.count is not None and self.count < 1:
+        whole = isinstance(self.count, int | np.integer) and not isinstance(self.count, bool)
+        if self.count is not None and not (whole and self.count >= 1):
             raise refuse("output", f"it ranks {self.count} channels, expected 1 or more")
 
     def __call__(self, floats: Floats) -> Integers:
