@@ -136,7 +136,7 @@ def test_an_output_answers_with_labels_and_probabilities():
     with pytest.raises(NetworkError, match="no softmax or sigmoid"):
         network.output.probabilities(floats)
     with pytest.raises(NetworkError, match="name two channels alike"):
-        replace(network.output, labels=("cat", "cat", "hen"))
+        replace(network, output=replace(network.output, labels=("cat", "cat", "hen")))
     with pytest.raises(NetworkError, match="2 labels for 3 channels"):
         replace(network, output=replace(network.output, labels=("cat", "dog")))
     with pytest.raises(NetworkError, match="'relu'"):

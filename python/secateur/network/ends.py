@@ -258,8 +258,6 @@ class Output(Frozen):
             object.__setattr__(self, side, value)
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(self.labels))
-            if len(set(self.labels)) < len(self.labels):
-                raise refuse("output", f"its labels {self.labels} name two channels alike")
         if self.tail not in (None, *get_args(Chances)):
             known = " and ".join(map(repr, get_args(Chances)))
             raise refuse("output", f"its tail is {self.tail!r}; there are {known}")
@@ -275,6 +273,8 @@ class Output(Frozen):
                 raise refuse("output", f"its {side} is for {given} channels, not {channels}")
         if self.labels is not None and len(self.labels) != max(channels, 2):
             raise refuse("output", f"it has {len(self.labels)} labels for {channels} channels")
+        if self.labels is not None and channels > 1 and len(set(self.labels)) < channels:
+            raise refuse("output", f"its labels {self.labels} name two channels alike")
         if any(step.channels not in (1, channels) for step in self.steps):
             raise refuse("output", f"its steps are not for {channels} channels")
         if self.ranking is not None and (self.ranking.count or 1) > channels:

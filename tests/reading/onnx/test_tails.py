@@ -62,6 +62,17 @@ def test_classes(operator, softmax):
     assert network.output.tail == ("softmax" if softmax else None)
 
 
+def test_the_best_of_a_single_score_is_the_first():
+    g = Graph(6)
+    first = g.node("Slice", scores(g), *(g.constant([n], np.int64) for n in (0, 1, 1)))
+    model = g.model(g.node("ArgMax", first, axis=1, keepdims=0), kind=onnx.TensorProto.INT64)
+    network, x = read_onnx(model), samples(g)
+    answers = network.output.answer(network.predict(x))
+    assert (network.predict(x) > 0).any()
+    assert (network.predict(x) < 0).any()
+    np.testing.assert_array_equal(answers, by_onnxruntime(model, x))
+
+
 TAILS = {
     "LogSoftmax": lambda g, x: g.node("LogSoftmax", x),
     "Log of Softmax": lambda g, x: g.node("Log", g.node("Softmax", x)),
