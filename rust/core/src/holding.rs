@@ -14,7 +14,7 @@ use pulp::{Arch, NullaryFnOnce};
 
 use crate::inputs::InputRanges;
 use crate::ranges::filled;
-use crate::rounding::check_codes;
+use crate::rounding::{check_codes, check_parts};
 use crate::{Error, Result, threads};
 
 /// Weights of a layer and the budget of its channels.
@@ -310,38 +310,13 @@ impl<W: Real> Holding<'_, W> {
 
     /// How many weights there are, if everything goes together.
     fn check(&self) -> Result<usize> {
-        let (outputs, inputs) = self.weight.dim();
-        let shape = |argument, shape: &[usize], expected: String| {
-            Err(Error::Shape {
-                argument,
-                shape: shape.to_vec(),
-                expected,
-            })
-        };
-        let channels = || format!("the weight has {outputs} output channels");
-        if let Some(mask) = &self.mask
-            && mask.shape() != [outputs, inputs]
-        {
-            let expected = format!("the weight has shape [{outputs}, {inputs}]");
-            return shape("mask", mask.shape(), expected);
-        }
-        if self.scale.len() != outputs {
-            return shape("scale", self.scale.shape(), channels());
-        }
-        if self.inputs.len() != 1 && self.inputs.len() != outputs {
-            return shape("low and high", &[self.inputs.len(), inputs], channels());
-        }
-        for ranges in self.inputs {
-            ranges.check_len(inputs)?;
-        }
-        if !(0..=MOST_BITS).contains(&self.bits) {
-            return Err(Error::Bits {
-                bits: self.bits,
-                channel: None,
-                lowest: 0,
-                highest: MOST_BITS,
-            });
-        }
+        check_parts(
+            self.weight.dim(),
+            self.mask.as_ref(),
+            ("scale", self.scale.shape()),
+            self.inputs,
+            (self.bits, 0..=MOST_BITS),
+        )?;
         check_codes(self.codes)?;
         if self.weight.is_empty() {
             return Ok(0);

@@ -5,6 +5,7 @@
 //! too coarse a one leaves it unspent.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use ndarray::{ArrayView1, ArrayView2};
 use pulp::{Arch, NullaryFnOnce};
@@ -152,39 +153,13 @@ impl Rounding<'_> {
     }
 
     fn check(&self) -> Result<()> {
-        let (outputs, inputs) = self.weight.dim();
-        let shape = |argument, shape: &[usize], expected: String| {
-            Err(Error::Shape {
-                argument,
-                shape: shape.to_vec(),
-                expected,
-            })
-        };
-        if let Some(mask) = &self.mask
-            && mask.shape() != [outputs, inputs]
-        {
-            let expected = format!("the weight has shape [{outputs}, {inputs}]");
-            return shape("mask", mask.shape(), expected);
-        }
-        if self.start.len() != outputs {
-            let expected = format!("the weight has {outputs} output channels");
-            return shape("start", self.start.shape(), expected);
-        }
-        if self.inputs.len() != 1 && self.inputs.len() != outputs {
-            let expected = format!("the weight has {outputs} output channels");
-            return shape("low and high", &[self.inputs.len(), inputs], expected);
-        }
-        for ranges in self.inputs {
-            ranges.check_len(inputs)?;
-        }
-        if !(1..=MOST_BITS).contains(&self.bits) {
-            return Err(Error::Bits {
-                bits: self.bits,
-                channel: None,
-                lowest: 1,
-                highest: MOST_BITS,
-            });
-        }
+        check_parts(
+            self.weight.dim(),
+            self.mask.as_ref(),
+            ("start", self.start.shape()),
+            self.inputs,
+            (self.bits, 1..=MOST_BITS),
+        )?;
         check_codes(self.codes)?;
         if let Some(channel) = self.start.iter().position(|s| !(*s > 0.0 && s.is_finite())) {
             return Err(Error::Scale {
@@ -208,6 +183,50 @@ impl Rounding<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses parts that do not fit a weight of `outputs` rows of `inputs`.
+///
+/// `scale` is an argument's name and shape, one number a row; `bits` a width and those there are.
+pub(crate) fn check_parts(
+    (outputs, inputs): (usize, usize),
+    mask: Option<&ArrayView2<'_, u8>>,
+    (argument, scale): (&'static str, &[usize]),
+    ranges: &[InputRanges],
+    (bits, widths): (i64, RangeInclusive<i64>),
+) -> Result<()> {
+    let shape = |argument, shape: &[usize], expected: String| {
+        Err(Error::Shape {
+            argument,
+            shape: shape.to_vec(),
+            expected,
+        })
+    };
+    let channels = || format!("the weight has {outputs} output channels");
+    if let Some(mask) = mask
+        && mask.shape() != [outputs, inputs]
+    {
+        let expected = format!("the weight has shape [{outputs}, {inputs}]");
+        return shape("mask", mask.shape(), expected);
+    }
+    if scale != [outputs] {
+        return shape(argument, scale, channels());
+    }
+    if ranges.len() != 1 && ranges.len() != outputs {
+        return shape("low and high", &[ranges.len(), inputs], channels());
+    }
+    for row in ranges {
+        row.check_len(inputs)?;
+    }
+    if !widths.contains(&bits) {
+        return Err(Error::Bits {
+            bits,
+            channel: None,
+            lowest: *widths.start(),
+            highest: *widths.end(),
+        });
+    }
+    Ok(())
 }
 
 /// Refuses what is no least and greatest code.
