@@ -7,9 +7,8 @@ from sklearn.model_selection import train_test_split
 
 from secateur import SecateurClassifier
 
-warnings.filterwarnings(
-    "ignore", module="torch|brevitas|concrete"
-)  # theirs, and nothing to do here
+# Theirs, and nothing to do here.
+warnings.filterwarnings("ignore", module="torch|brevitas|concrete")
 
 data = load_breast_cancer(as_frame=True)
 labels = data.target_names[data.target]

@@ -20,9 +20,8 @@ import secateur
 from secateur.show.progress import waiting
 from secateur.training import accuracy, fit
 
-warnings.filterwarnings(
-    "ignore", module="torch|brevitas|concrete"
-)  # theirs, and nothing to do here
+# Theirs, and nothing to do here.
+warnings.filterwarnings("ignore", module="torch|brevitas|concrete")
 warnings.filterwarnings("ignore", message="the input: ")  # pixels in the corners are never inked
 
 BITS = 6

@@ -15,6 +15,7 @@ from zipfile import ZipFile
 import concrete.numpy as cnp
 
 from secateur.backends.backend import Exported, Specs, configured
+from secateur.backends.concrete_numpy.cache import own_cache
 from secateur.network import Integers
 
 _OPTIONS = (
@@ -86,12 +87,13 @@ class Server:
 
     def __init__(self, exported: Exported) -> None:
         signs = cnp.ClientSpecs.unserialize(exported.specs.decode())
-        self._server = cnp.Server.create(
-            exported.mlir,
-            signs.input_signs,
-            signs.output_signs,
-            configuration(exported.options),
-        )
+        with own_cache():
+            self._server = cnp.Server.create(
+                exported.mlir,
+                signs.input_signs,
+                signs.output_signs,
+                configuration(exported.options),
+            )
 
     @property
     def specs(self) -> bytes:
