@@ -37,7 +37,8 @@ check: $(LANE)/.built
 	$(LANE)/bin/ruff format --check .
 	$(LANE)/bin/ruff check .
 	$(LANE)/bin/mypy
-	$(LANE)/bin/python -m pytest --quiet -m "not slow and not encrypted and not table" tests
+	HYPOTHESIS_PROFILE=quick $(LANE)/bin/python -m pytest --quiet --numprocesses auto \
+		-m "not slow and not encrypted and not table and not whole" tests
 
 test: lint $(LANES:=/.built)
 	cargo test --release --workspace

@@ -1,6 +1,6 @@
 """What all tests share: Hypothesis' profiles and a terminal.
 
-HYPOTHESIS_PROFILE=thorough searches long; the default is fast.
+HYPOTHESIS_PROFILE=thorough searches long, quick (of `make check`) shortly; the default is fast.
 """
 
 import io
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("quick", max_examples=15, deadline=None, suppress_health_check=_QUIET)
 settings.register_profile("fast", max_examples=60, deadline=None, suppress_health_check=_QUIET)
 settings.register_profile(
     "thorough", max_examples=5000, deadline=None, suppress_health_check=_QUIET

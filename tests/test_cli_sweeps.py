@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from secateur.cli import main
 from secateur.sweeps import Results
 
+pytestmark = pytest.mark.whole
+
 CONFIG = """
 evaluate = "cli_evaluate:square"
 journal = "runs.jsonl"

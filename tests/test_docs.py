@@ -44,6 +44,7 @@ def page(request, name):
         for name in PAGES
     ],
 )
+@pytest.mark.whole
 def test_every_block_of_a_page_runs(request, name, tmp_path):
     for package in PAGES[name]:
         pytest.importorskip(package)

@@ -20,6 +20,7 @@ def attained_by_some(network, name, report):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.table
 def test_every_end_that_an_input_attains_is_found(name):
     network = example(name)
     report = analyze(network, attain=20.0)

@@ -116,6 +116,7 @@ class TestReport:
         assert 10_000 < (tmp_path / "figure.png").stat().st_size < 200_000
 
 
+@pytest.mark.whole
 class TestDatasets:
     @pytest.mark.parametrize("name", DATASETS)
     def test_never_choose_on_held_out_samples(self, name):
@@ -138,6 +139,7 @@ class TestDatasets:
         assert 0 < moved.mean() < 0.2
 
 
+@pytest.mark.whole
 class TestLessons:
     def test_teach_what_the_teacher_makes_of_images_and_mixtures(self):
         digits = dataset("digits", "validation", 1)

@@ -96,6 +96,7 @@ def test_a_point_is_labelled_by_its_bits():
     assert report.label({**point, "kept": (0.5, 1.0)}).endswith("fewer neurons")
 
 
+@pytest.mark.whole
 def test_where_the_rival_does_not_install_it_is_skipped_with_a_word(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(run, "RIVAL", "./nowhere==0")

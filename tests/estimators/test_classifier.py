@@ -182,6 +182,7 @@ class TestLearning:
 
 
 class TestTools:
+    @pytest.mark.whole
     def test_a_grid_over_a_pipeline(self):
         grid = GridSearchCV(
             make_pipeline(StandardScaler().set_output(transform="pandas"), small(max_epochs=9)),
@@ -193,6 +194,7 @@ class TestTools:
         assert grid.best_score_ > 0.6
         assert set(grid.predict(X)) <= set(Y)
 
+    @pytest.mark.whole
     def test_cross_validation_and_calibration(self):
         assert len(cross_val_score(small(max_epochs=9), X, Y, cv=2)) == 2
         calibrated = CalibratedClassifierCV(small(max_epochs=9), cv=2).fit(X, Y)
@@ -313,6 +315,7 @@ class TestRefuses:
 
 @on_each_backend
 class TestEncrypted:
+    @pytest.mark.encrypted
     def test_three_ways_give_the_same(self, backend):
         model = small(accumulator_bits=3, weight_bits=2).fit(X, Y)
         circuit = model.compile(X, p_error=1e-5, backend=backend.name)
@@ -323,6 +326,7 @@ class TestEncrypted:
         chances = model.predict_proba(X[:2], fhe="execute")
         assert (chances == model.predict_proba(X[:2])).all()
 
+    @pytest.mark.encrypted
     def test_another_process_predicts_the_labels(self, backend, tmp_path):
         model = small(accumulator_bits=3, weight_bits=2).fit(X, Y)
         model.compile(p_error=1e-5, backend=backend.name)

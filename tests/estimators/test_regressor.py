@@ -60,6 +60,7 @@ def test_the_float_module_speaks_of_scaled_targets():
 
 
 @on_each_backend
+@pytest.mark.encrypted
 def test_encrypted(backend):
     model = small(accumulator_bits=4, weight_bits=2, activation_bits=2).fit(X, Y)
     model.compile(p_error=1e-5, backend=backend.name)

@@ -46,6 +46,7 @@ def data():
 found_by = partial(search, perceptron, data(), epochs=6, batch_size=32, trials=5, finalists=2)
 
 
+@pytest.mark.whole
 def test_the_cheapest_that_is_good_enough_is_found(tmp_path):
     journal = tmp_path / "runs.jsonl"
     found = found_by(accuracy=0.6, space=ONE, journal=journal)
@@ -64,6 +65,7 @@ def test_the_cheapest_that_is_good_enough_is_found(tmp_path):
     assert [r.point for r in found.front] == [r.point for r in again.front]
 
 
+@pytest.mark.whole
 def test_an_interrupted_search_goes_on(tmp_path):
     journal, built = tmp_path / "runs.jsonl", []
 
@@ -81,6 +83,7 @@ def test_an_interrupted_search_goes_on(tmp_path):
     assert run().accuracy >= 0.5
 
 
+@pytest.mark.whole
 def test_an_accuracy_that_nothing_reaches_names_the_best():
     x, y = data()
     noise = np.random.default_rng(1).integers(0, 2, len(y))
@@ -127,6 +130,7 @@ def test_an_estimate_is_the_backends():
     assert expected < wider
 
 
+@pytest.mark.whole
 def test_torch_is_left_as_it_was():
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -135,6 +139,7 @@ def test_torch_is_left_as_it_was():
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.whole
 def test_neurons_that_are_removed_in_training_cost_no_lookups(tmp_path):
     journal = tmp_path / "runs.jsonl"
     space = replace(ONE, hidden=[(6, 4)], removed=(0.5,))

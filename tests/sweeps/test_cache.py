@@ -46,6 +46,7 @@ def test_what_could_not_be_made_is_tried_again(tmp_path):
     assert cache.get({}, lambda: b"now") == b"now"
 
 
+@pytest.mark.whole
 def test_processes_that_ask_at_the_same_time_make_it_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     answers, marks = context.Queue(), tmp_path / "marks"
@@ -61,6 +62,7 @@ def test_processes_that_ask_at_the_same_time_make_it_once(tmp_path):
     assert marks.read_text() == "made\n"
 
 
+@pytest.mark.whole
 def test_a_killed_maker_blocks_nobody(tmp_path):
     context = multiprocessing.get_context("spawn")
     started = context.Event()

@@ -30,6 +30,8 @@ from secateur.sweeps.provenance import fingerprint
 from secateur.sweeps.results import Results
 from secateur.sweeps.run import sweep
 
+pytestmark = pytest.mark.whole
+
 SQUARES = {n: {"square": n * n} for n in range(8)}
 
 

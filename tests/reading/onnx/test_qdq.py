@@ -288,6 +288,7 @@ OUT = {
 WRAPPED = {f"test_qlinearmatmul_2D_int8_float{bits}" for bits in (16, 32)}
 
 
+@pytest.mark.table
 def test_node_tests_of_onnx_within_scope():
     passed, refused = [], []
     for case, as_weights in product(node_cases(), [False, True]):
