@@ -107,6 +107,7 @@ class Interface:
         Raises:
             NetworkError: the output has no tail that makes probabilities.
         """
+        self.output.check_tail()
         return self._each(x, infer, self.output.probabilities)
 
     def _each(

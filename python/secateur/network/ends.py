@@ -324,13 +324,21 @@ class Output(Frozen):
         Raises:
             NetworkError: the output has no tail.
         """
-        if self.tail is None:
-            raise NetworkError("the output has no softmax or sigmoid, so that it says no chances")
+        self.check_tail()
         given = self._tailed(floats)
         chances = np.exp(given) if self.tail == "log_softmax" else given
         if self.tail == "sigmoid" and floats.shape[1] == 1 and self.labels is not None:
             return np.concatenate([1.0 - chances, chances], axis=1)
         return chances
+
+    def check_tail(self) -> None:
+        """Refuse probabilities where nothing makes them, before anything is computed.
+
+        Raises:
+            NetworkError: the output has no tail.
+        """
+        if self.tail is None:
+            raise NetworkError("the output has no softmax or sigmoid, so that it says no chances")
 
     def _tailed(self, floats: Floats) -> Floats:
         """Return what the tail makes of the floats."""
