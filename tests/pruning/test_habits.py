@@ -1,19 +1,20 @@
 """What people do with torch models in training, done with one that is being pruned."""
 
 import copy
+import pickle
 import warnings
 
 import pytest
 import torch
-from torch import distributed, nn
+from torch import distributed, multiprocessing, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from secateur.analysis import analyze
 from secateur.errors import UnfinishedModelError
-from secateur.pruning import Accumulator
-from secateur.pruning.schedule import OneShot, Reselect
+from secateur.pruning import Accumulator, Structured
+from secateur.pruning.schedule import Gradual, OneShot, Reselect
 from secateur.pruning.torch import Pruner
 from secateur.reading.torch import freeze, masks, quantize
 
@@ -187,6 +188,51 @@ def test_distributed_data_parallel_on_one_process(tmp_path):
         assert widest(model) <= 4
     finally:
         distributed.destroy_process_group()
+
+
+CHAINS = {
+    "neurons": [Structured(0.5, saliency="taylor"), Accumulator(4)],
+    "weights": [Accumulator(4, saliency="taylor")],
+}
+
+
+def train_a_share(rank, store, chain, found):
+    """Train on every second sample, as one of two processes; save what that comes to."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
+    model = classifier(seed=rank)  # the first process's weights are sent to the other
+    pruner = Pruner(model, CHAINS[chain], schedule=Gradual(2, 12, every=2))
+    parallel = nn.parallel.DistributedDataParallel(model)
+    optimizer = torch.optim.Adam(parallel.parameters(), lr=0.02)
+    own_gradients = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        x, y = X[rank::2], Y[rank::2]
+        with parallel.no_sync():
+            functional.cross_entropy(parallel(x), y).backward()
+        own_gradients.append(masks.unmasked(model.get_submodule("0")).grad.clone())
+        optimizer.zero_grad()
+        functional.cross_entropy(parallel(x), y).backward()
+        optimizer.step()
+        pruner.step()
+    kept = pruner.finish()
+    codes = {layer.name: layer.codes for layer in freeze(model).layers}
+    (found / f"{rank}.pkl").write_bytes(pickle.dumps((dict(kept), codes, own_gradients)))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chain", CHAINS)
+def test_processes_that_share_gradients_select_the_same(tmp_path, chain):
+    arguments = f"{tmp_path}/store", chain, tmp_path
+    multiprocessing.spawn(train_a_share, arguments, nprocs=2)
+    found = [pickle.loads((tmp_path / f"{rank}.pkl").read_bytes()) for rank in range(2)]
+    (kept, codes, gradients), (its_kept, its_codes, its_gradients) = found
+    assert not all(map(torch.equal, gradients, its_gradients))
+    for name, mask in kept.items():
+        assert not mask.all()
+        assert (mask == its_kept[name]).all()
+        assert (codes[name] == its_codes[name]).all()
 
 
 def test_buffers_follow_the_model_and_the_count_is_no_tensor_of_it():
