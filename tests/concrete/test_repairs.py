@@ -68,6 +68,25 @@ def test_rounding_of_signed_values_to_fewer_bits(backend):
     assert not wrong(proved(function, boxes).emulate, function, boxes)
 
 
+@on_each_backend
+def test_what_moves_nothing_keeps_the_width_of_its_source(backend):
+    def function(x, y):
+        return x.reshape(x.shape) + ~x + y
+
+    assert not wrong(proved(function, [(0, 5), (0, 0)]).emulate, function, [(0, 5), (0, 0)])
+
+
+@pytest.mark.parametrize("backend", NEW)
+@pytest.mark.parametrize("rounding", ["round_bit_pattern", "truncate_bit_pattern"])
+@pytest.mark.parametrize("boxes", [[(2, 7), (0, 1)], [(-3, 2), (0, 1)], [(0, 0), (0, 1)]])
+def test_what_is_rounded_is_read_whole_whatever_its_width(backend, rounding, boxes):
+    def function(x, y):
+        rounded = getattr(backend.namespace, rounding)(x, 3)
+        return backend.namespace.identity(rounded) + y
+
+    assert not wrong(proved(function, boxes).emulate, function, boxes)
+
+
 @pytest.mark.parametrize("backend", OLD)
 @pytest.mark.parametrize(
     "function",

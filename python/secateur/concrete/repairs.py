@@ -13,6 +13,10 @@ whole boxes of inputs (tests/concrete/test_repairs.py shows the failures):
   width for an overflow, a narrower one as well;
 - where one factor of an encrypted product may be negative, both are declared signed:
   concrete-python adds and subtracts them in the width of the wider one;
+- what moves nothing goes: concrete-python gives the value itself, and takes the width that is
+  declared for the one for that of the other;
+- what is rounded is declared to have more bits than are dropped;
+- an identity of what has been rounded is a table: concrete-python gives its upper bits as they lie;
 - keys of a table that is a clear value are declared to reach its end: its length is theirs;
 - what a backend cannot compute in too few bits is declared to have enough.
 """
@@ -35,6 +39,11 @@ _COMPARISONS = {"equal", "greater", "greater_equal", "less", "less_equal", "not_
 
 _PRODUCTS = {"dot", "matmul", "multiply"}
 
+#: They give their source itself where its shape is what is asked for.
+_SHAPING = {"broadcast_to", "reshape", "squeeze"}
+
+_ROUNDINGS = {"round_bit_pattern", "truncate_bit_pattern"}
+
 
 def repair(
     graph: Any, proof: Proof, truths: AbstractSet[Any], backend: Backend
@@ -54,7 +63,9 @@ def repair(
                 _move_above_zero(graph, node, proved)
             if name in _PRODUCTS:
                 _sign_alike(preds, proved)
-            if name in {"right_shift", "round_bit_pattern"}:
+            if name in _ROUNDINGS:
+                _have_more_than_are_dropped(node, preds[0], proved)
+            if name in {"right_shift", *_ROUNDINGS}:
                 proved[node] = proved[node].union(proved[preds[0]])
             if least := backend.least_bits(name):
                 proved[node] = proved[node].union((1 << least) - 1)
@@ -62,8 +73,12 @@ def repair(
             proved[preds[0]] = proved[preds[0]].union(proved[preds[1]].low.size - 1)
         if name == "dot" and all(p.output.shape for p in preds) and node.output.shape:
             node.properties["name"] = "matmul"  # they differ beyond two axes
-        elif name == "sum" and not preds[0].output.shape:
+        elif (name == "sum" and not preds[0].output.shape) or (
+            name in _SHAPING and preds[0].output.shape == node.output.shape
+        ):
             _replace(graph, node, preds[0], proved)
+        elif name == "identity" and preds[0].properties.get("name") in _ROUNDINGS:
+            _make_table(graph, node, truths, proved)
         elif node.converted_to_table_lookup:
             asks_truth = name not in RULES and not truths.isdisjoint(preds)
             if asks_truth or any(map(is_constant, preds)):
@@ -84,6 +99,12 @@ def _sign_alike(nodes: list[Any], proved: dict[Any, Ranges]) -> None:
     if any((proved[node].low < 0).any() for node in nodes):
         for node in nodes:
             proved[node] = proved[node].union(-1)
+
+
+def _have_more_than_are_dropped(node: Any, source: Any, proved: dict[Any, Ranges]) -> None:
+    dropped = node.properties["kwargs"]["lsbs_to_remove"]
+    if proved[source].hull().bits("integer") <= dropped:
+        proved[source] = proved[source].union(1 << dropped)
 
 
 def _move_above_zero(graph: Any, node: Any, proved: dict[Any, Ranges]) -> None:
