@@ -208,3 +208,49 @@ def test_what_is_no_convolution_is_refused(changes, error):
     bounds.conv(**GOOD)
     with pytest.raises(error):
         bounds.conv(**{**GOOD, **changes})
+
+
+@given(convolutions(), st.integers(0, 3), st.sampled_from([1, 13, 14, 2**40]))
+def test_values_are_the_definition_or_none(convolution, batch, factor):
+    (weight, _, _, bias, _), geometry = convolution
+    assume(weight.dtype != np.int64)
+    codes = weight.astype(np.int8)
+    rng = np.random.default_rng(batch)
+    x = rng.integers(-4, 6, (batch, *geometry["input_shape"])) * factor
+    engine = bounds.Convolution(
+        codes, bias, **{name: geometry[name] for name in geometry if name != "input_shape"}
+    )
+    values = engine.values(x)
+    if values is None:
+        assert factor == 2**40 or (codes.shape[1] > 1 and np.ptp(x) > 127)
+        return
+    assert values.dtype == np.int64
+    assert len(values) == batch
+    for sample, found in zip(x, values, strict=True):
+        assert (found == slow_conv(codes, sample, sample, bias, None, **geometry)[0]).all()
+
+
+def test_values_next_to_what_bytes_and_64_bits_hold():
+    codes = np.array([[[-128], [127]]], np.int8)
+    span = np.array([[[-100, 27], [27, -100]]])
+    for bias in (-(2**62) + 40_000, 2**62 - 40_000):
+        values = bounds.Convolution(codes, [bias]).values(span)
+        assert values.tolist() == [[[bias + 12_800 + 3_429, bias - 3_456 - 12_700]]]
+    assert bounds.Convolution(codes, [2**63 - 1]).values(span) is None
+    assert bounds.Convolution(codes).values(span - [[[0], [1]]]) is None
+    assert bounds.Convolution(codes).values([[[-(2**63)], [2**63 - 1]]]) is None
+
+
+def test_a_convolution_of_values_is_refused_by_argument():
+    codes = np.ones((2, 1, 2), np.int8)
+    with pytest.raises(DtypeError, match="weight"):
+        bounds.Convolution(codes.astype(np.int16))
+    with pytest.raises(DtypeError, match="x has dtype float64"):
+        bounds.Convolution(codes).values(np.ones((1, 1, 2)))
+    for x in (3, [1], [[1, 2]], [[[1]]], [[[1, 2], [1, 2]]]):
+        with pytest.raises(ShapeError):
+            bounds.Convolution(codes).values(x)
+    with pytest.raises(ArgumentError, match="groups"):
+        bounds.Convolution(codes, groups=4).values(np.ones((1, 4, 2), int))
+    with pytest.raises(ShapeError, match="bias"):
+        bounds.Convolution(codes, [1, 2, 3]).values(np.ones((1, 1, 2), int))

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "Convolution",
     "RangeTracker",
     "conv",
     "conv_positions",
@@ -79,6 +80,11 @@ def hold_back(
 ) -> tuple[_Int64, npt.NDArray[Any]]: ...
 def set_num_threads(threads: int) -> None: ...
 def num_threads() -> int: ...
+
+@final
+class Convolution:
+    def __new__(cls, weight: Any, bias: Any, geometry: Any) -> Convolution: ...
+    def values(self, x: Any) -> _Int64 | None: ...
 
 @final
 class RangeTracker:

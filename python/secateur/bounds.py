@@ -14,6 +14,7 @@ from .errors import ArgumentError, DtypeError, ShapeError
 from .ranges import Range, Ranges, trusted
 
 __all__ = [
+    "Convolution",
     "Range",
     "RangeTracker",
     "Ranges",
@@ -166,16 +167,65 @@ def conv(
     Ranges(low=array([4]), high=array([135]))
     """
     shape = [_count(size, "input_shape", 0) for size in _listed(input_shape, "input_shape")]
-    axes = max(len(shape) - 1, 0)
-    geometry = (
-        shape,
-        _per_axis(stride, axes, "stride"),
-        _paddings(padding, axes),
-        _per_axis(dilation, axes, "dilation"),
-        _count(groups, "groups", 1),
-    )
+    geometry = _geometry(shape, stride, padding, dilation, groups)
     kernel = _native.conv_positions if positions else _native.conv
     return trusted(*kernel(weight, low, high, bias, mask, geometry))
+
+
+class Convolution:
+    """A convolution whose accumulators are computed, not bounded: exact, and fast for few bits.
+
+    Inputs that span at most 7 bits, zero among them, are multiplied as bytes; where each output
+    reads one input channel they may have any width. All sums must fit 32 bits but for the bias.
+    What exceeds that takes another way, such as products of matrices of floats that hold it.
+
+    Args:
+        weight: codes, int8 `[out, in / groups, *kernel]`, 1 to 3 spatial axes; copied.
+        bias: integers, `[out]`.
+        stride, padding, dilation, groups: as in `conv`.
+
+    Raises:
+        DtypeError: weights that are not int8, or a bias that is no integers.
+        ArgumentError: as in `conv`.
+
+    >>> import numpy as np
+    >>> convolution = Convolution(np.ones((1, 1, 3, 3), dtype=np.int8), padding=1)
+    >>> convolution.values(np.ones((1, 1, 2, 2), dtype=int))
+    array([[[[4, 4],
+             [4, 4]]]])
+    """
+
+    __slots__ = ("_convolution",)
+
+    def __init__(
+        self,
+        weight: npt.NDArray[np.int8],
+        bias: npt.ArrayLike | None = None,
+        *,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int | Sequence[int]] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+    ) -> None:
+        codes = _array(weight, "weight", "int8")
+        geometry = _geometry([0] * (codes.ndim - 1), stride, padding, dilation, groups)
+        self._convolution = _native.Convolution(codes, bias, geometry)
+
+    def values(self, x: npt.ArrayLike) -> npt.NDArray[np.int64] | None:
+        """The accumulators, int64 `[batch, out, *spatial_out]`; None where they are too wide.
+
+        Args:
+            x: integers, `[batch, in, *spatial]`.
+
+        Raises:
+            DtypeError: inputs that are no integers.
+            ShapeError: inputs that do not go with the weights, or smaller than the kernel.
+
+        >>> import numpy as np
+        >>> Convolution(np.ones((1, 2, 1), dtype=np.int8)).values([[[0, 1000], [0, 0]]]) is None
+        True
+        """
+        return self._convolution.values(x)
 
 
 def profile(
@@ -675,6 +725,20 @@ def _each(value: Any, axes: int, argument: str) -> list[Any]:
             expected=(axes,),
         )
     return list(value)
+
+
+def _geometry(
+    shape: list[int], stride: Any, padding: Any, dilation: Any, groups: Any
+) -> tuple[list[int], list[int], list[tuple[int, int]], list[int], int]:
+    """What the engine takes of a convolution over inputs of `shape`."""
+    axes = max(len(shape) - 1, 0)
+    return (
+        shape,
+        _per_axis(stride, axes, "stride"),
+        _paddings(padding, axes),
+        _per_axis(dilation, axes, "dilation"),
+        _count(groups, "groups", 1),
+    )
 
 
 def _per_axis(value: Any, axes: int, argument: str) -> list[int]:

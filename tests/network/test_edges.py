@@ -49,6 +49,20 @@ def network(low, high, *operations, shape=(1,), factor=1, offset=0):
 
 
 class TestArithmetic:
+    @pytest.mark.parametrize("unit", [1, 40, 1 << 20, 1 << 40, 1 << 56])
+    @pytest.mark.parametrize("groups", [1, 2, 4])
+    def test_a_convolution_is_the_same_at_every_magnitude(self, unit, groups):
+        """However it is computed: in bytes, in floats, in 64 bits, in Python's integers."""
+        rng = np.random.default_rng(groups)
+        codes = rng.integers(-9, 10, (4, 4 // groups, 3, 2))
+        conv = Conv("cv", "x", codes, np.arange(4), (2, 1), ((1, 2), (0, 1)), groups=groups)
+        x = rng.integers(-1, 3, (3, 4, 5, 6))
+        bias = np.arange(4).reshape(1, 4, 1, 1)
+        unbiased = conv.evaluate(x) - bias
+        window = np.pad(x, [(0, 0), (0, 0), (1, 2), (0, 1)])[1, -codes.shape[1] :, 2:5, 3:5]
+        assert unbiased[1, -1, 1, 3] == (codes[-1] * window).sum()
+        assert (conv.evaluate(x * unit) == unbiased * unit + bias).all()
+
     def test_a_table_over_a_span_beyond_int64_is_looked_up_right(self):
         """The difference of the ends is 6 · 2^61, which int64 does not hold."""
         relu = FunctionTable((Activation("relu"),), Quantize(float(1 << 61), 0, 3))

@@ -107,18 +107,18 @@ pub fn conv_positions<T: Code>(conv: &Conv<'_, T>) -> Result<(Ranges, Vec<usize>
 }
 
 /// The windows along one spatial axis.
-struct WindowAxis {
+pub(crate) struct WindowAxis {
     /// Taps of the kernel.
-    taps: usize,
+    pub taps: usize,
     /// Size of the input.
-    size: usize,
-    stride: usize,
-    before: usize,
-    dilation: usize,
+    pub size: usize,
+    pub stride: usize,
+    pub before: usize,
+    pub dilation: usize,
     /// The intervals of taps that occur, each `start..end`.
     patterns: Vec<(usize, usize)>,
     /// How many windows there are.
-    windows: usize,
+    pub windows: usize,
     /// Neighbours that see the same: the first window of each run, and which pattern it sees.
     runs: Vec<(usize, usize)>,
 }
@@ -212,24 +212,24 @@ impl WindowAxis {
     }
 }
 
-struct Plan<'p, 'a, T> {
+pub(crate) struct Plan<'p, 'a, T> {
     conv: &'p Conv<'a, T>,
     /// `[out, in / groups · taps]`, in row-major order.
-    weight: CowArray<'p, T, Ix2>,
+    pub weight: CowArray<'p, T, Ix2>,
     mask: Option<CowArray<'p, u8, Ix2>>,
-    outputs: usize,
+    pub outputs: usize,
     /// Input channels of a group.
-    channels: usize,
+    pub channels: usize,
     /// Taps of the whole kernel.
-    taps: usize,
-    axes: Vec<WindowAxis>,
+    pub taps: usize,
+    pub axes: Vec<WindowAxis>,
     per_element: bool,
     /// Windows of all axes together.
-    positions: usize,
+    pub positions: usize,
 }
 
 impl<'p, 'a, T: Code> Plan<'p, 'a, T> {
-    fn new(conv: &'p Conv<'a, T>) -> Result<Self> {
+    pub fn new(conv: &'p Conv<'a, T>) -> Result<Self> {
         let (weight, geometry) = (&conv.weight, conv.geometry);
         let shape = weight.shape();
         let dimensions = shape.len().saturating_sub(2);

@@ -8,6 +8,7 @@
 
 mod code;
 mod conv;
+mod convolve;
 mod error;
 mod forms;
 pub mod holding;
@@ -34,6 +35,7 @@ pub use self::{
 };
 pub use code::Code;
 pub use conv::{Conv, Geometry, conv, conv_positions};
+pub use convolve::{Convolution, Values};
 pub use error::{Error, Result};
 pub use inputs::InputRanges;
 pub use integer::Integer;

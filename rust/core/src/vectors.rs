@@ -54,6 +54,21 @@ pub(crate) trait Vectors: Copy {
     ) -> Self::Products;
     /// The sum of the lanes, which must fit 32 bits.
     fn sum(self, sums: Self::Products) -> i64;
+
+    /// The same four bytes over and over.
+    fn fours(self, bytes: [u8; 4]) -> Self::Bytes;
+    fn no_shorts(self) -> Self::Shorts;
+    /// Adds the products of two bytes after two, `high` in 0 to 127; lanes must not exceed 16 bits.
+    fn add_byte_pairs(
+        self,
+        sums: Self::Shorts,
+        high: Self::Bytes,
+        codes: Self::Bytes,
+    ) -> Self::Shorts;
+    /// Adds two lanes after two.
+    fn add_shorts(self, sums: Self::Products, shorts: Self::Shorts) -> Self::Products;
+    /// Writes the lanes that [`Self::add_shorts`] adds to: one for four bytes.
+    fn store(self, sums: Self::Products, into: &mut [i32; WIDEST / 4]);
 }
 
 /// The `index`-th `N` values, which must exist. (A way out for those that do not would cost the
@@ -184,11 +199,49 @@ impl Vectors for Plain {
     fn sum(self, sums: Self::Products) -> i64 {
         sums.iter().copied().map(i64::from).sum()
     }
+
+    #[inline(always)]
+    fn fours(self, bytes: [u8; 4]) -> Self::Bytes {
+        std::array::from_fn(|lane| bytes[lane % 4] as i8)
+    }
+
+    #[inline(always)]
+    fn no_shorts(self) -> Self::Shorts {
+        [0; PLAIN / 2]
+    }
+
+    #[inline(always)]
+    fn add_byte_pairs(
+        self,
+        sums: Self::Shorts,
+        high: Self::Bytes,
+        codes: Self::Bytes,
+    ) -> Self::Shorts {
+        std::array::from_fn(|lane| {
+            let product = |at: usize| i16::from(high[at]).wrapping_mul(i16::from(codes[at]));
+            let pair = product(2 * lane).wrapping_add(product(2 * lane + 1));
+            sums[lane].wrapping_add(pair)
+        })
+    }
+
+    #[inline(always)]
+    fn add_shorts(self, mut sums: Self::Products, shorts: Self::Shorts) -> Self::Products {
+        for (sum, pair) in sums.iter_mut().zip(shorts.as_chunks::<2>().0) {
+            let pair = i32::from(pair[0]).wrapping_add(i32::from(pair[1]));
+            *sum = sum.wrapping_add(pair);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn store(self, sums: Self::Products, into: &mut [i32; WIDEST / 4]) {
+        into[..PLAIN / 4].copy_from_slice(&sums[..PLAIN / 4]);
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Vectors, cast, chunk};
+    use super::{Vectors, WIDEST, cast, chunk};
     use core::arch::x86_64::{__m128i, __m256i, __m512i};
     use pulp::x86::{V3, V4};
 
@@ -293,6 +346,35 @@ mod x86 {
             let lanes: [i32; 8] = cast(sums);
             lanes.iter().copied().map(i64::from).sum()
         }
+
+        #[inline(always)]
+        fn fours(self, bytes: [u8; 4]) -> __m256i {
+            self.avx._mm256_set1_epi32(i32::from_ne_bytes(bytes))
+        }
+
+        #[inline(always)]
+        fn no_shorts(self) -> __m256i {
+            self.avx._mm256_setzero_si256()
+        }
+
+        #[inline(always)]
+        fn add_byte_pairs(self, sums: __m256i, high: __m256i, codes: __m256i) -> __m256i {
+            let pairs = self.avx2._mm256_maddubs_epi16(high, codes);
+            self.avx2._mm256_add_epi16(sums, pairs)
+        }
+
+        #[inline(always)]
+        fn add_shorts(self, sums: __m256i, shorts: __m256i) -> __m256i {
+            let ones = self.avx._mm256_set1_epi16(1);
+            let fours = self.avx2._mm256_madd_epi16(shorts, ones);
+            self.avx2._mm256_add_epi32(sums, fours)
+        }
+
+        #[inline(always)]
+        fn store(self, sums: __m256i, into: &mut [i32; WIDEST / 4]) {
+            let lanes: [i32; 8] = cast(sums);
+            into[..8].copy_from_slice(&lanes);
+        }
     }
 
     impl Vectors for V4 {
@@ -394,12 +476,40 @@ mod x86 {
         fn sum(self, sums: __m512i) -> i64 {
             self.avx512f._mm512_reduce_add_epi32(sums).into()
         }
+
+        #[inline(always)]
+        fn fours(self, bytes: [u8; 4]) -> __m512i {
+            self.avx512f._mm512_set1_epi32(i32::from_ne_bytes(bytes))
+        }
+
+        #[inline(always)]
+        fn no_shorts(self) -> __m512i {
+            self.avx512f._mm512_setzero_si512()
+        }
+
+        #[inline(always)]
+        fn add_byte_pairs(self, sums: __m512i, high: __m512i, codes: __m512i) -> __m512i {
+            let pairs = self.avx512bw._mm512_maddubs_epi16(high, codes);
+            self.avx512bw._mm512_add_epi16(sums, pairs)
+        }
+
+        #[inline(always)]
+        fn add_shorts(self, sums: __m512i, shorts: __m512i) -> __m512i {
+            let ones = self.avx512f._mm512_set1_epi16(1);
+            let fours = self.avx512bw._mm512_madd_epi16(shorts, ones);
+            self.avx512f._mm512_add_epi32(sums, fours)
+        }
+
+        #[inline(always)]
+        fn store(self, sums: __m512i, into: &mut [i32; WIDEST / 4]) {
+            *into = cast(sums);
+        }
     }
 }
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64 {
-    use super::{Vectors, cast, chunk};
+    use super::{Vectors, WIDEST, cast, chunk};
     use core::arch::aarch64::{int8x16_t, int16x8_t, int32x4_t, uint32x4_t};
     use pulp::aarch64::Neon;
 
@@ -512,6 +622,37 @@ mod aarch64 {
                 .copied()
                 .map(i64::from)
                 .sum()
+        }
+
+        #[inline(always)]
+        fn fours(self, bytes: [u8; 4]) -> int8x16_t {
+            cast(self.neon.vdupq_n_u32(u32::from_ne_bytes(bytes)))
+        }
+
+        #[inline(always)]
+        fn no_shorts(self) -> int16x8_t {
+            self.neon.vdupq_n_s16(0)
+        }
+
+        #[inline(always)]
+        fn add_byte_pairs(self, sums: int16x8_t, high: int8x16_t, codes: int8x16_t) -> int16x8_t {
+            let (high_half, codes_half) =
+                (self.neon.vget_low_s8(high), self.neon.vget_low_s8(codes));
+            let lower = self.neon.vmull_s8(high_half, codes_half);
+            let upper = self.neon.vmull_high_s8(high, codes);
+            self.neon
+                .vaddq_s16(sums, self.neon.vpaddq_s16(lower, upper))
+        }
+
+        #[inline(always)]
+        fn add_shorts(self, sums: int32x4_t, shorts: int16x8_t) -> int32x4_t {
+            self.neon.vpadalq_s16(sums, shorts)
+        }
+
+        #[inline(always)]
+        fn store(self, sums: int32x4_t, into: &mut [i32; WIDEST / 4]) {
+            let lanes: [i32; 4] = cast(sums);
+            into[..4].copy_from_slice(&lanes);
         }
     }
 }

@@ -1,6 +1,7 @@
-//! `conv`, hull or position by position.
+//! `conv`, hull or position by position, and `convolve`.
 
 use numpy::ndarray::{ArrayViewD, Ix1};
+use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use secateur_core::{Conv, Geometry, InputRanges};
 
@@ -85,3 +86,55 @@ convolution!(conv_positions, result, outputs => {
     shape.extend(&result.1);
     shape
 }, result.0);
+
+/// A convolution whose values are asked for.
+#[pyclass(frozen, module = "secateur._native")]
+pub struct Convolution(secateur_core::Convolution);
+
+#[pymethods]
+impl Convolution {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        weight: &Bound<'_, PyAny>,
+        bias: Option<&Bound<'_, PyAny>>,
+        geometry: Where,
+    ) -> PyResult<Self> {
+        let weight = arrays::exactly::<i8>(weight, "weight", "int8")?;
+        let bias = bias
+            .map(|bias| arrays::integers(bias, "bias"))
+            .transpose()?;
+        let bias = match &bias {
+            Some(bias) => Some(axes::<_, Ix1>(py, bias.as_array(), "bias", "[out]")?.to_owned()),
+            None => None,
+        };
+        let (weight, geometry) = (weight.as_array().to_owned(), self::geometry(geometry));
+        Ok(Self(secateur_core::Convolution::new(
+            weight, bias, geometry,
+        )))
+    }
+
+    /// The accumulators for a batch of inputs, or nothing.
+    fn values<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyArrayDyn<i64>>>> {
+        let x = arrays::integers(x, "x")?;
+        let Some((&batch, input)) = x.shape().split_first() else {
+            let expected = "it must have axes [batch, in, *spatial]".into();
+            return Err(arrays::shape_error(py, "x", x.shape(), expected));
+        };
+        let input = input.to_vec();
+        let x = x.as_array();
+        let x = x.as_standard_layout();
+        let values = py.detach(|| self.0.values(input, x.as_slice().unwrap_or_default()));
+        let Some((values, spatial)) = values.map_err(|error| raise(py, error))? else {
+            return Ok(None);
+        };
+        let values = values.into_pyarray(py);
+        let mut shape = vec![batch, self.0.outputs()];
+        shape.extend(spatial);
+        values.reshape(arrays::shape(&shape)).map(Some)
+    }
+}

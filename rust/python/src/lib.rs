@@ -21,7 +21,7 @@ mod _native {
         linear, num_threads, partial_sums, prefix_sums, set_num_threads, table_ranges,
     };
     #[pymodule_export]
-    use super::convolution::{conv, conv_positions};
+    use super::convolution::{Convolution, conv, conv_positions};
     #[pymodule_export]
     use super::holding::hold_back;
     #[pymodule_export]

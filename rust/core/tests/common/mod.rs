@@ -6,9 +6,9 @@ use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn};
 use secateur_core::rounding::{Rounding, fit_scales};
 use secateur_core::select::{Budget, Method, Problem, fractional_bounds, select};
 use secateur_core::{
-    Choice, Code, Conv, Error, Geometry, InputRanges, Integer, Kind, Machine, RangeTracker, Ranges,
-    Result, conv, conv_positions, linear, linear_by, partial_sums, prefix_sums, profile,
-    table_ranges,
+    Choice, Code, Conv, Convolution, Error, Geometry, InputRanges, Integer, Kind, Machine,
+    RangeTracker, Ranges, Result, conv, conv_positions, linear, linear_by, partial_sums,
+    prefix_sums, profile, table_ranges,
 };
 
 /// Numbers out of bytes; zeros when they run out.
@@ -555,11 +555,13 @@ fn check_conv<T: Made>(bytes: &mut Bytes<'_>) {
         T::made(pool[at * 5 % pool.len()])
     });
     let area = size[0] * size[1];
-    let per_element = bytes.byte() & 1 == 0;
+    let kind = bytes.byte();
+    let (per_element, points) = (kind & 1 == 0, kind & 2 == 0);
     let count = groups * channels * if per_element { area } else { 1 };
     let ends: Vec<(i64, i64)> = (0..1 + bytes.below(6))
         .map(|_| {
-            let (a, b) = (bytes.number(), bytes.number());
+            let a = bytes.number();
+            let b = if points { a } else { bytes.number() };
             (a.min(b), a.max(b))
         })
         .collect();
@@ -613,6 +615,7 @@ fn check_conv<T: Made>(bytes: &mut Bytes<'_>) {
             expected.push((least, most));
         }
     }
+    check_values(&problem, &low, &expected);
     let overflows = |error: Error| match error {
         Error::Overflow { channel, low, high } => {
             let ends = (low.into(), high.into());
@@ -637,6 +640,26 @@ fn check_conv<T: Made>(bytes: &mut Bytes<'_>) {
             same(Ok(ranges), &hulls.collect::<Vec<_>>(), outputs);
         }
         Err(error) => overflows(error),
+    }
+}
+
+/// Inputs that are points have no range but their values, which every machine computes alike.
+fn check_values<T: Made>(problem: &Conv<'_, T>, x: &[i64], expected: &[Ends]) {
+    let codes = problem.weight.mapv(|code| i8::try_from(code.number()));
+    let points = expected.iter().all(|(low, high)| low == high);
+    let elements: usize = problem.geometry.input.iter().product();
+    if !points || x.len() != elements || codes.iter().any(|code| code.is_err()) {
+        return;
+    }
+    let codes = codes.mapv(|code| code.expect("all of them are bytes"));
+    for machine in Machine::all() {
+        let geometry = problem.geometry.clone();
+        let convolution = Convolution::by(machine, codes.clone(), None, geometry);
+        let values = convolution.values(problem.geometry.input.clone(), x);
+        if let Some((values, _)) = values.expect("its shapes are right") {
+            let expected = expected.iter().map(|(low, _)| low.narrow());
+            assert!(values.into_iter().map(Some).eq(expected));
+        }
     }
 }
 
