@@ -102,8 +102,12 @@ class Lookup(SingleSource):
             entries = (int(Ranges(low, high).span.max()) + 1) * len(low)
             if entries <= min(v.size // 4, _BLOCK):
                 table = tabulate(self.rule, low, high)
-                channels = np.arange(len(low))
-                return table[along_channels(channels, v), v - along_channels(low, v)]
+                # One flat index and the narrowest entries, which take a third of the time. What
+                # wraps on the way to an index within the table wraps back.
+                first = np.arange(len(low)) * table.shape[1] - low
+                narrow = np.min_scalar_type(min(int(table.min()), ~int(table.max())))
+                entries = table.astype(narrow).take(v + along_channels(first, v))
+                return entries.astype(np.int64)
         return self.rule(v)
 
     def rule(self, v: Integers) -> Integers:
