@@ -211,24 +211,32 @@ def _run(
     return History(tuple(losses), tuple(held_out_losses), last)
 
 
+#: Elements of a piece of parameters: with what Adam keeps of each some hundred kilobytes.
+_PIECE = 1 << 15
+
+
 @contextmanager
 def _flat(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """Yield `parameters` side by side, as one of each kind, which an optimiser has less to do with.
+    """Yield `parameters` side by side, in pieces that an optimiser is quickest with.
 
-    Meanwhile they and their gradients are views of it.
+    Small ones become one, which costs it fewer calls; of large ones its passes over a piece stay
+    within the processor's cache. Meanwhile they and their gradients are views of the pieces.
     """
-    flats = []
+    pieces = []
     for kind in {(p.dtype, p.device): None for p in parameters}:
         alike = [p for p in parameters if (p.dtype, p.device) == kind]
-        flat = nn.Parameter(torch.cat([p.detach().flatten() for p in alike]))
-        flat.grad = torch.zeros_like(flat)
+        flat = torch.cat([p.detach().flatten() for p in alike])
+        gradients = torch.zeros_like(flat)
         sizes = [p.numel() for p in alike]
-        parts = zip(alike, flat.data.split(sizes), flat.grad.split(sizes), strict=True)
+        parts = zip(alike, flat.split(sizes), gradients.split(sizes), strict=True)
         for parameter, value, gradient in parts:
             parameter.data, parameter.grad = value.view_as(parameter), gradient.view_as(parameter)
-        flats.append(flat)
+        for value, gradient in zip(flat.split(_PIECE), gradients.split(_PIECE), strict=True):
+            piece = nn.Parameter(value)
+            piece.grad = gradient
+            pieces.append(piece)
     try:
-        yield flats
+        yield pieces
     finally:
         for parameter in parameters:
             parameter.data, parameter.grad = parameter.data.clone(), None
