@@ -228,10 +228,12 @@ def _flat(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
         flat = torch.cat([p.detach().flatten() for p in alike])
         gradients = torch.zeros_like(flat)
         sizes = [p.numel() for p in alike]
-        parts = zip(alike, flat.split(sizes), gradients.split(sizes), strict=True)
+        parts = zip(alike, torch.split(flat, sizes), torch.split(gradients, sizes), strict=True)
         for parameter, value, gradient in parts:
             parameter.data, parameter.grad = value.view_as(parameter), gradient.view_as(parameter)
-        for value, gradient in zip(flat.split(_PIECE), gradients.split(_PIECE), strict=True):
+        for value, gradient in zip(
+            torch.split(flat, _PIECE), torch.split(gradients, _PIECE), strict=True
+        ):
             piece = nn.Parameter(value)
             piece.grad = gradient
             pieces.append(piece)
