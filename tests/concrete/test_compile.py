@@ -510,9 +510,24 @@ def test_choices_by_comparison_are_minima_and_maxima(backend, function, high):
 
 @pytest.mark.parametrize("backend", MODERN)
 def test_failures_of_the_backend_name_the_operation(backend):
-    rounded = backend.namespace.round_bit_pattern
-    with pytest.raises(BackendError, match=f"AssertionError at operation 'round_.* at .*{HERE}"):
-        concrete.compile(lambda x: rounded(x, 2), {"x": (0, 0)})
+    def function(x):
+        clipped = (np.sin(x) * 4).astype(np.int64)
+        clipped = clipped - np.maximum(clipped - x, 0)
+        return np.minimum(clipped, abs(x - clipped))
+
+    with pytest.raises(BackendError, match=f"AssertionError at operation 'minimum' at .*{HERE}"):
+        concrete.compile(function, {"x": (0, 3)})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["round_bit_pattern", "truncate_bit_pattern"])
+@pytest.mark.parametrize("dropped", [-1, 63, 100])
+def test_amounts_of_dropped_bits_are_checked(backend, name, dropped):
+    drop = getattr(backend.namespace, name, None)
+    if drop is None:
+        pytest.skip(f"{backend.name} has no {name}")
+    with pytest.raises(UnprovableError, match=f"'{name}'.*drops {dropped} bits, expected 0 to 62"):
+        concrete.compile(lambda x: drop(x, dropped), {"x": (0, 9)})
 
 
 @pytest.mark.encrypted

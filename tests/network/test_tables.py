@@ -9,6 +9,7 @@ from secateur.network import (
     Activation,
     Affine,
     Combine,
+    Count,
     ExplicitTable,
     FunctionTable,
     Quantize,
@@ -163,3 +164,17 @@ def test_entries_are_the_rule_at_every_accumulator(channels, name):
         for i, entry in enumerate(entries[c]):
             v = np.full((1, len(low)), min(low[c] + i, high[c]))
             assert table(v)[0, c] == entry
+
+
+@pytest.mark.parametrize("name", [None, *ACTIVATIONS])
+@pytest.mark.parametrize("last", [*ROUNDINGS, "count"])
+def test_no_step_hides_what_is_no_number(name, last):
+    half = Combine("divide", (), (Affine(np.array([2.0]), np.array([0.0])),))  # x / 2x
+    steps = () if name is None else (Activation(name, PARAMETERS.get(name, {})),)
+    if last == "count":
+        table = FunctionTable((half, *steps, Count(np.array([[0.0]]))), Quantize(1.0, -8, 8))
+    else:
+        table = FunctionTable((half, *steps), Quantize(0.1, -8, 8, rounding=last))
+    table(np.array([[-1], [1]]))
+    with pytest.raises(NotFiniteError, match="gave NaN"):
+        table(np.array([[-1], [0], [1]]))

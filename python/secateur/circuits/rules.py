@@ -140,6 +140,13 @@ def _growing(traced: Traced) -> Ranges:
     )
 
 
+def _rounded(traced: Traced) -> Ranges:
+    dropped = traced.options["lsbs_to_remove"]
+    if not 0 <= dropped < 63:
+        raise traced.refuse(f"drops {dropped} bits, expected 0 to 62")
+    return _growing(traced)
+
+
 def _sum(traced: Traced) -> Ranges:
     (source,) = traced.operands
     axis = traced.options.get("axis")
@@ -627,7 +634,7 @@ RULES: Mapping[str, Rule] = {
     "relu": _growing,
     "reshape": _growing,
     "right_shift": _shift,
-    "round_bit_pattern": _growing,
+    "round_bit_pattern": _rounded,
     "squeeze": _growing,
     "subtract": _subtract,
     "sum": _sum,
@@ -635,7 +642,7 @@ RULES: Mapping[str, Rule] = {
     "tfhers_to_native": _of_tfhers,
     "tlu": _table,
     "transpose": _growing,
-    "truncate_bit_pattern": _growing,
+    "truncate_bit_pattern": _rounded,
     "where": _where,
     "zeros": _filled,
 }

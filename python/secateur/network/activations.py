@@ -37,7 +37,7 @@ def _sigmoid(x: float) -> float:
 
 
 def _exp(x: float) -> float:
-    return math.exp(x) if x <= _LARGEST_EXPONENT else math.inf
+    return math.inf if x > _LARGEST_EXPONENT else math.exp(x)
 
 
 def _softplus(x: float) -> float:

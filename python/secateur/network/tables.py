@@ -193,8 +193,9 @@ class Count(Frozen):
         object.__setattr__(self, "thresholds", checked)
 
     def __call__(self, x: Floats) -> Floats:
-        # Counted in order of the thresholds, so that no array of all comparisons is made.
-        counted = np.zeros(x.shape)
+        # Counted in order of the thresholds, so that no array of all comparisons is made. What is
+        # no number reaches none of them, and stays what it is, for `Quantize` to refuse.
+        counted = np.where(np.isnan(x), x, 0.0)
         for column_of in self.thresholds.T:
             counted += x >= along_channels(column_of, x)
         return counted
@@ -241,7 +242,7 @@ ROUNDINGS: Mapping[str, Callable[[Floats], Floats]] = {
     "down": np.trunc,
     "ceil": np.ceil,
     "floor": np.floor,
-    "sign": lambda x: np.where(x >= 0, 1.0, -1.0),
+    "sign": lambda x: np.where(np.isnan(x), x, np.where(x >= 0, 1.0, -1.0)),
 }
 
 

@@ -25,8 +25,8 @@ from secateur.backends.backend import (
     Tracing,
     refusal,
 )
+from secateur.backends.cache import own_cache
 from secateur.backends.concrete_numpy import ends, prices
-from secateur.backends.concrete_numpy.cache import own_cache
 from secateur.backends.concrete_numpy.emulation import emulator
 from secateur.backends.conversion import quick_tables
 from secateur.backends.estimates import Lookups
@@ -137,7 +137,7 @@ class ConcreteNumpy:
         artifacts = given.pop("artifacts", None)
         configuration = ends.configuration(given)
         try:
-            with quick_tables(node_converter, utils), own_cache():
+            with quick_tables(node_converter, utils), own_cache(self.name):
                 circuit: BackendCircuit = tracing.compiler.compile(None, configuration, artifacts)
         except Exception as error:
             raise refusal(self.name, error) from error

@@ -15,7 +15,7 @@ from zipfile import ZipFile
 import concrete.numpy as cnp
 
 from secateur.backends.backend import Exported, Specs, configured
-from secateur.backends.concrete_numpy.cache import own_cache
+from secateur.backends.cache import own_cache
 from secateur.network import Integers
 
 _OPTIONS = (
@@ -87,7 +87,7 @@ class Server:
 
     def __init__(self, exported: Exported) -> None:
         signs = cnp.ClientSpecs.unserialize(exported.specs.decode())
-        with own_cache():
+        with own_cache("concrete-numpy"):
             self._server = cnp.Server.create(
                 exported.mlir,
                 signs.input_signs,

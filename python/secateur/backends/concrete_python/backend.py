@@ -27,6 +27,7 @@ from secateur.backends.backend import (
     Tracing,
     refusal,
 )
+from secateur.backends.cache import own_cache
 from secateur.backends.concrete_python import ends, prices
 from secateur.backends.concrete_python.emulation import emulator
 from secateur.backends.conversion import quick_tables
@@ -179,7 +180,7 @@ class ConcretePython:
             additional_post_processors=[_Encode(), *theirs.additional_post_processors],
         )
         try:
-            with quick_tables(converter, utils):
+            with quick_tables(converter, utils), own_cache(self.name):
                 circuit: BackendCircuit = tracing.compiler.compile([], configuration, artifacts)
         except Exception as error:
             raise refusal(self.name, error) from error

@@ -12,6 +12,7 @@ from concrete import fhe
 from concrete.fhe.compilation.configuration import SecurityLevel
 
 from secateur.backends.backend import Exported, Specs, configured
+from secateur.backends.cache import own_cache
 from secateur.network import Integers
 
 _OPTIONS = (
@@ -111,7 +112,8 @@ class Server:
     """A circuit in a server's process."""
 
     def __init__(self, exported: Exported) -> None:
-        self._server = fhe.Server.create(exported.mlir, configuration(exported.options))
+        with own_cache("concrete-python"):
+            self._server = fhe.Server.create(exported.mlir, configuration(exported.options))
 
     @property
     def specs(self) -> bytes:

@@ -1,8 +1,9 @@
-"""The optimiser's cache: parameters depend on it, and concrete-python's has the same names.
+"""The optimiser's cache: parameters depend on it, and every compiler of the family shares it.
 
-Both keep theirs below the directory for temporary files. Where both have run, concrete-numpy
-would read what the other wrote, choose other parameters than elsewhere, and refuse to serve what
-was compiled with them.
+All keep it in one place below the directory for temporary files. Where concrete-numpy and
+concrete-python, or another version or another user of one of them, such as Concrete ML, have
+run, each would read what the others wrote, choose other parameters than elsewhere, and refuse to
+serve what was compiled with them.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ _SETTING = threading.RLock()
 
 
 @contextmanager
-def own_cache() -> Iterator[None]:
-    """Let the compiler find a cache that concrete-numpy alone writes to."""
+def own_cache(compiler: str) -> Iterator[None]:
+    """Let `compiler`, a distribution's name, find a cache that this version of it alone writes."""
     user = os.getuid() if hasattr(os, "getuid") else "user"
-    place = Path(tempfile.gettempdir(), f"concrete-numpy-{version('concrete-numpy')}-{user}")
+    place = Path(tempfile.gettempdir(), f"secateur-{compiler}-{version(compiler)}-{user}")
     place.mkdir(mode=0o700, exist_ok=True)
     with _SETTING:
         before = os.environ.get("TMPDIR")
