@@ -176,16 +176,17 @@ def _run(
     trained = [p for p in model.parameters() if p.requires_grad]
     with fused(model), _flat(trained) as flat:
         optimizer = torch.optim.Adam(flat, lr=lr)
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * batches)
+        (settings,) = optimizer.param_groups
+        model.train()
         for epoch in range(epochs):
-            model.train()
             total = 0.0
-            for index in torch.split(torch.randperm(samples), batch_size)[:batches]:
+            shuffled = torch.split(torch.randperm(samples), batch_size)[:batches]
+            for step, index in enumerate(shuffled, epoch * batches):
+                settings["lr"] = lr / 2 * (1 + math.cos(math.pi * step / (epochs * batches)))
                 optimizer.zero_grad(set_to_none=False)
                 value = batch_loss(index)
                 value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                scheduler.step()
                 if pruner is not None:
                     pruner.step()
                 total += value.item()

@@ -11,7 +11,7 @@ from secateur import bounds
 from secateur.errors import SecateurError
 from secateur.pruning.problem import Integers
 from secateur.reading.torch import masks
-from secateur.reading.torch.quantizers import LearnedGrid, settable_grid
+from secateur.reading.torch.quantizers import LearnedGrid, settable_grid, settable_scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Hold:
             NotFiniteError: a weight or a scale that is NaN or infinite; names layer and channel.
         """
         weight, kept = masks.apart(self.layer)
-        scale = self.grid.scale(self.quantizer.scaling_impl.value.detach())
+        scale = settable_scale(self.layer, self.grid)
         rows = len(weight)
         try:
             channels, held = bounds.hold_back(

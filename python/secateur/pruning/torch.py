@@ -42,10 +42,11 @@ from secateur.reading.torch.loading import keep_parameters
 from secateur.reading.torch.masks import Progress, WeightMask
 from secateur.reading.torch.quantizers import (
     codes_if_kept,
+    codes_on,
     fix_codes,
-    learned_scale,
     set_scales,
-    settable_codes,
+    settable_grid,
+    settable_scale,
 )
 from secateur.reading.torch.trace import evaluating
 
@@ -404,13 +405,16 @@ class Pruner:
     def _coded(self, layer: PrunableLayer, **others: Any) -> PrunableLayer:
         """Return `layer` with the codes and scales of the moment, and with `others` of it."""
         module = self._module(layer.name)
-        code_range = settable_codes(module)
-        scale = None if code_range is None else learned_scale(module)
+        grid = settable_grid(module)
+        if grid is None:
+            codes = codes_if_kept(layer.name, module, self._sources[layer.name])
+            return replace(layer, codes=codes, scale=None, code_range=None, **others)
+        scale = settable_scale(module, grid)
         return replace(
             layer,
-            codes=codes_if_kept(layer.name, module, self._sources[layer.name]),
-            scale=None if scale is None else _numpy(scale.double()).reshape(-1),
-            code_range=code_range,
+            codes=codes_on(layer.name, module, grid, scale),
+            scale=_numpy(scale.double()).reshape(-1),
+            code_range=(grid.low, grid.high),
             **others,
         )
 

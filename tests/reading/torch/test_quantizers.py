@@ -21,11 +21,12 @@ from secateur.network import Quantize
 from secateur.reading.torch import masks
 from secateur.reading.torch.quantizers import (
     codes_if_kept,
-    learned_scale,
+    codes_on,
     quantized_layer,
     quantized_weight,
     set_scales,
-    settable_codes,
+    settable_grid,
+    settable_scale,
 )
 
 SOURCE = Quantize(0.1, 0, 15)
@@ -102,16 +103,36 @@ class TestCodesIfKept:
             masks.unmasked(layer).fill_(1e37)
         assert (codes_if_kept("fc", layer, SOURCE) == 3).all()
 
+    @pytest.mark.parametrize("bits", [1, 2, 3, 8])
+    def test_by_the_grid_are_those_of_the_quantiser(self, bits):
+        layer = ours(bits)
+        masks.put_on(layer, masks.Progress())
+        grid = settable_grid(layer)
+        by_grid = codes_on("fc", layer, grid, settable_scale(layer, grid))
+        quantised = layer.quant_weight()
+        assert (by_grid == codes_if_kept("fc", layer, SOURCE)).all()
+        assert (by_grid == (quantised.value / quantised.scale).round().detach().numpy()).all()
+
+    def test_by_a_grid_are_no_numbers_where_weights_are_none(self):
+        layer = ours(3)
+        with torch.no_grad():
+            layer.weight[4, 1] = float("nan")
+        grid = settable_grid(layer)
+        with pytest.raises(NotFiniteError) as caught:
+            codes_on("fc", layer, grid, settable_scale(layer, grid))
+        assert (caught.value.layer, caught.value.channel) == ("fc", 4)
+
 
 class TestScales:
     @pytest.mark.parametrize(("bits", "codes"), [(1, (-1, 0)), (2, (-1, 1)), (4, (-7, 7))])
     def test_of_our_layers_can_be_set(self, bits, codes):
         layer = ours(bits)
-        assert settable_codes(layer) == codes
+        grid = settable_grid(layer)
+        assert (grid.low, grid.high) == codes
         wanted = torch.linspace(0.01, 3.0, 20, dtype=torch.float64).numpy()
         set_scales(layer, wanted)
-        assert learned_scale(layer).flatten().tolist() == pytest.approx(wanted, rel=1e-6)
-        assert torch.equal(learned_scale(layer), layer.weight_quant.scale())
+        assert settable_scale(layer, grid).flatten().tolist() == pytest.approx(wanted, rel=1e-6)
+        assert torch.equal(settable_scale(layer, grid), layer.weight_quant.scale())
         assert layer.weight_quant.tensor_quant.scaling_impl.value.requires_grad
 
     @pytest.mark.parametrize(
@@ -124,4 +145,4 @@ class TestScales:
         ],
     )
     def test_that_follow_from_something_else_cannot(self, quantizer):
-        assert settable_codes(theirs(quantizer, 4)) is None
+        assert settable_grid(theirs(quantizer, 4)) is None

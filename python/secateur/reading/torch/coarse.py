@@ -10,9 +10,9 @@ from torch import nn
 from secateur.reading.torch.quantizers import (
     activation_rounding,
     kind_of,
-    learned_scale,
     quantized_tensor,
-    settable_codes,
+    settable_grid,
+    settable_scale,
 )
 
 
@@ -70,9 +70,9 @@ class Coarse(nn.Module):
 
     def _codes(self, layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the codes of the moment, whole floats shaped like the weight, and their scales."""
-        if (codes := settable_codes(layer)) is not None:
-            scale = learned_scale(layer)
-            return (layer.weight / scale).round().clamp(*codes), scale
+        if (grid := settable_grid(layer)) is not None:
+            scale = settable_scale(layer, grid)
+            return (layer.weight / scale).round().clamp(grid.low, grid.high), scale
         quantized = quantized_tensor(self.name, layer, self.grid)
         return (quantized.value / quantized.scale).round(), quantized.scale
 

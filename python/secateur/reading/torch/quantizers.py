@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import brevitas.nn as qnn
 import numpy as np
@@ -266,7 +267,7 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
     with torch.no_grad():
         if only_rounds(quantizer):
             # Kept weights are no exception then, and need not go through the quantiser.
-            bits, scale = quantizer.msb_clamp_bit_width_impl(), learned_scale(layer)
+            bits, scale = quantizer.msb_clamp_bit_width_impl(), _learned_scale(layer)
             fixed = kind_of(quantizer.zero_point_impl) == "ZeroZeroPoint"
             weight = masks.unmasked(layer) if fixed else layer.weight
             zero = quantizer.zero_point_impl(weight, scale, bits)
@@ -276,6 +277,18 @@ def codes_if_kept(name: str, layer: Any, source: Quantize) -> NDArray[Any]:
         mask = masks.on(layer)
         kept = _rounded(quantized)
         return _integers(kept if mask is None else torch.where(mask.kept.bool(), kept, back))
+
+
+def _learned_scale(layer: Any) -> torch.Tensor:
+    """Return the scales of a layer whose quantiser only rounds, without quantising its weight."""
+    quantizer = layer.weight_quant.tensor_quant
+    learned = kind_of(quantizer.scaling_impl) == "ParameterScaling"
+    # A masked weight is computed whenever it is asked for.
+    scale: torch.Tensor = quantizer.scaling_impl(
+        masks.unmasked(layer) if learned else layer.weight,
+        quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl()),
+    )
+    return scale.detach()
 
 
 def only_rounds(quantizer: Any) -> bool:
@@ -325,6 +338,8 @@ def learned_grid(quantizer: Any) -> LearnedGrid | None:
     """Return the grid of a quantiser that only rounds; None where it is of another kind."""
     if not (only_rounds(quantizer) and kind_of(quantizer.scaling_impl) == "ParameterScaling"):
         return None
+    if kind_of(quantizer.zero_point_impl) != "ZeroZeroPoint":
+        return None
     scaling = quantizer.scaling_impl
     restricted = scaling.restrict_clamp_scaling
     if kind_of(restricted.restrict_value_impl) != "LogFloatRestrictValue":
@@ -346,6 +361,10 @@ def learned_grid(quantizer: Any) -> LearnedGrid | None:
     )
 
 
+#: Quantiser → device and grid: asked for in every selection, and some thirty calls of Brevitas.
+_GRIDS: WeakKeyDictionary[nn.Module, tuple[torch.device, LearnedGrid]] = WeakKeyDictionary()
+
+
 def settable_grid(layer: Any) -> LearnedGrid | None:
     """Return the grid of the weights of a layer whose scales `set_scales` can set.
 
@@ -353,33 +372,31 @@ def settable_grid(layer: Any) -> LearnedGrid | None:
     not learned as logarithms, or are not one for each output channel.
     """
     quantizer = layer.weight_quant.tensor_quant
+    device, grid = _GRIDS.get(quantizer, (None, None))
+    if grid is not None and device == quantizer.scaling_impl.value.device:
+        return grid
     grid = learned_grid(quantizer)
     # A masked weight is computed whenever it is asked for.
     if grid is None or quantizer.scaling_impl.value.numel() != len(masks.unmasked(layer)):
         return None
+    _GRIDS[quantizer] = quantizer.scaling_impl.value.device, grid
     return grid
 
 
-def settable_codes(layer: Any) -> tuple[int, int] | None:
-    """Return the least and the greatest code of a layer of which `settable_grid` knows the grid."""
-    grid = settable_grid(layer)
-    return None if grid is None else (grid.low, grid.high)
+def settable_scale(layer: Any, grid: LearnedGrid) -> torch.Tensor:
+    """Return the scales of a layer of which `settable_grid` knows the grid."""
+    return grid.scale(layer.weight_quant.tensor_quant.scaling_impl.value.detach())
 
 
-def learned_scale(layer: Any) -> torch.Tensor:
-    """Return the scales of a layer whose quantiser only rounds, without quantising its weight."""
-    quantizer = layer.weight_quant.tensor_quant
-    learned = kind_of(quantizer.scaling_impl) == "ParameterScaling"
-    # A masked weight is computed whenever it is asked for.
-    scale: torch.Tensor = quantizer.scaling_impl(
-        masks.unmasked(layer) if learned else layer.weight,
-        quantizer.int_scaling_impl(quantizer.msb_clamp_bit_width_impl()),
-    )
-    return scale.detach()
+def codes_on(name: str, layer: Any, grid: LearnedGrid, scale: torch.Tensor) -> NDArray[Any]:
+    """Return what `codes_if_kept` does, of a layer of which `settable_grid` knows the grid."""
+    units = masks.unmasked(layer).detach() / scale
+    check_finite(name, "weight", units)
+    return _integers(units.round_().clamp_(grid.low, grid.high))
 
 
 def set_scales(layer: Any, scales: NDArray[np.float64]) -> None:
-    """Give every output channel of a layer of which `settable_codes` knows a scale.
+    """Give every output channel of a layer of which `settable_grid` knows the grid a scale.
 
     Args:
         layer: a Brevitas layer.
@@ -387,7 +404,9 @@ def set_scales(layer: Any, scales: NDArray[np.float64]) -> None:
     """
     value = layer.weight_quant.tensor_quant.scaling_impl.value
     with torch.no_grad():
-        now = learned_scale(layer)
+        grid = settable_grid(layer)
+        assert grid is not None
+        now = settable_scale(layer, grid)
         # A selection may come between forward and backward, whose graph holds the value.
         value.data.add_((torch.as_tensor(scales).to(value).reshape(now.shape) / now).log2_())
 
