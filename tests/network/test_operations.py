@@ -69,6 +69,13 @@ def test_convolution_pads_each_side_as_told():
     assert layer.evaluate(np.array([[[1, 2, 3]]])).tolist() == [[[0, 1, 3, 5]]]
 
 
+@pytest.mark.parametrize("tap", [1, 300])
+def test_convolution_of_no_sample(tap):
+    layer = Conv("conv", "input", np.full((2, 1, 2, 2), tap), groups=2)
+    assert layer.evaluate(np.zeros((0, 2, 4, 5), int)).shape == (0, 2, 3, 4)
+    assert layer.rows(np.zeros((0, 2, 4, 5), int)).shape == (2, 0, 4)
+
+
 def test_lookup_drops_bits_then_scales_then_shifts_then_looks_up():
     lookup = Lookup(
         "act", "fc", IDENTITY, factor=np.array([2]), offset=np.array([1]), rounding_bits=2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -278,10 +279,11 @@ class Conv(Layer):
         # is copied together lies together along the last spatial axis.
         weights: NDArray[Any] = self.codes.reshape(self.groups, -1, self.codes[0].size).astype(kind)
         view = self._windows(x.astype(kind))
-        split = view.reshape(len(x), self.groups, -1, *view.shape[2:])
+        split = view.reshape(len(x), self.groups, self.codes.shape[1], *view.shape[2:])
         first = 3 + len(places)
         order = (1, 2, *range(first, split.ndim), 0, *range(3, first))
-        taps = split.transpose(order).reshape(self.groups, self.codes[0].size, -1)
+        columns = len(x) * math.prod(places)
+        taps = split.transpose(order).reshape(self.groups, self.codes[0].size, columns)
         sums = (weights @ taps).reshape(len(self.codes), len(x), *places)
         return self._carried(np.ascontiguousarray(sums.swapaxes(0, 1)))
 
@@ -303,9 +305,10 @@ class Conv(Layer):
         view = self._windows(x)
         batch, _, *rest = view.shape
         places = len(self.kernel)
-        split = view.reshape(batch, self.groups, -1, *rest)
+        split = view.reshape(batch, self.groups, self.codes.shape[1], *rest)
         order = (1, 0, *range(3, 3 + places), 2, *range(3 + places, split.ndim))
-        return split.transpose(order).reshape(self.groups, -1, self.codes[0].size)
+        columns = batch * math.prod(rest[:places])
+        return split.transpose(order).reshape(self.groups, columns, self.codes[0].size)
 
     def _windows(self, x: NDArray[Any]) -> NDArray[Any]:
         return windows(x, self.kernel, self.stride, self.padding, self.dilation)

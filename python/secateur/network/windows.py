@@ -91,9 +91,10 @@ def windows(
         padded[middle] = x
         x = padded
     reach = tuple(gap * (taps - 1) + 1 for taps, gap in zip(kernel, dilation, strict=True))
-    view = np.lib.stride_tricks.sliding_window_view(x, (1, 1, *reach))
+    axes = tuple(range(2, x.ndim))
+    view = np.lib.stride_tricks.sliding_window_view(x, reach, axes)  # type: ignore[call-overload]
     every = slice(None)
     steps = (slice(None, None, s) for s in stride)
     taps = (slice(None, None, d) for d in dilation)
-    at: tuple[Any, ...] = (every, every, *steps, 0, 0, *taps)
+    at: tuple[Any, ...] = (every, every, *steps, *taps)
     return view[at]
