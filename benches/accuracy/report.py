@@ -13,6 +13,7 @@ from benches.accuracy.datasets import DATASETS
 from benches.accuracy.methods import METHODS
 from benches.accuracy.run import (
     BITS,
+    BOUNDED,
     CHOICE,
     CLOSE,
     FITTING,
@@ -90,7 +91,7 @@ def without_teacher(results: Results) -> str:
     untaught = [r for r in results if r.point["training"] != "taught"]
     rows = []
     for bits in BITS:
-        if any(choice[-1] == "taught" for choice in choices("digits", bits)):
+        if any(choice[-1] == "taught" for choice in choices("digits", bits, OURS)):
             each = [reported(untaught, "digits", method, bits) for method in FITTING]
             cells = [f"{_mean_and_error(r)} ({len(r)} seeds)" if r else "not run" for r in each]
             rows.append([str(bits), *cells])
@@ -102,7 +103,7 @@ def how_chosen(results: Results) -> str:
     chosen = choose(results, "digits")
     rows = []
     for bits in BITS:
-        for choice in choices("digits", bits):
+        for choice in choices("digits", bits, BOUNDED[0]):
             row = [str(bits), _format(choice), choice[-1]]
             wanted = dict(zip(CHOICE, choice, strict=True)) | {"bits": bits}
             for method in METHODS:
@@ -150,7 +151,7 @@ def draw(results: Results, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(DATASETS), figsize=(14, 3.6), layout="constrained")
+    figure, panels = pyplot.subplots(1, len(DATASETS), figsize=(16, 3.6), layout="constrained")
     for panel, dataset in zip(panels, DATASETS, strict=True):
         for method in METHODS:
             finals = {bits: _finals(results, dataset, bits)[method] for bits in BITS}
@@ -178,8 +179,8 @@ def _cell(records: Sequence[Record], name: str) -> str:
     width = max(int(record.values["width"] or 0) for record in records)
     needs = "needs " if width > records[0].point["bits"] else ""
     choice = [records[0].point[name] for name in CHOICE]
-    taught = ", taught" if choice[-1] == "taught" else ""
-    return f"{mean(records, name):.4f} ({needs}{width} bits; {_format(choice)}{taught})"
+    training = f", {choice[-1]}" if choice[-1] in ("taught", "sparse") else ""
+    return f"{mean(records, name):.4f} ({needs}{width} bits; {_format(choice)}{training})"
 
 
 def _mean_and_error(records: Sequence[Record]) -> str:
