@@ -1,5 +1,6 @@
 """The accuracy suite: every method on a small data set, and what is written about it."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 
 import secateur
 
-qnn = pytest.importorskip("brevitas.nn")
+pytest.importorskip("brevitas")
 pytest.importorskip("sklearn")
 
-from benches.accuracy import report, run
+import brevitas.nn as qnn
+
+from benches.accuracy import readme, report, run
 from benches.accuracy.datasets import DATASETS, dataset, jitter
 from benches.accuracy.lessons import TEMPERATURE, distillation, taught
 from benches.accuracy.measure import measure, wrapped
@@ -239,3 +242,19 @@ def _size(name):
 
 def test_reads_a_journal_that_is_committed():
     assert all(not record.failed for record in Results.read(run.JOURNAL))
+
+
+class TestReadme:
+    def test_takes_the_first_example_up_to_its_circuit(self):
+        lines = readme.example(readme.README.read_text())
+        assert "pruner" in lines
+        assert "secateur.compile" not in lines
+
+    def test_refuses_an_example_without_a_seed(self):
+        with pytest.raises(ValueError, match="seed"):
+            readme.example("```python\nnetwork = 1\ncircuit = 2\n```")
+
+    def test_prints_the_accuracy_that_the_readme_shows(self):
+        shown = re.search(r"^accuracy (\S+)$", readme.README.read_text(), re.MULTILINE)
+        (first,) = (r for r in Results.read(readme.JOURNAL) if r.point["seed"] == 0)
+        assert float(shown[1]) == round(first.values["accuracy"], 2)
