@@ -141,7 +141,7 @@ _SOURCES: dict[str, tuple[Callable[[], Samples], Recipe]] = {
         Recipe((32, 32), 12, 15, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
     ),
     "mnist_5k": (mnist_5k, Recipe((64, 64), 15, 20, 64)),
-    "mnist_5k, convolutional": (mnist_images, Recipe((), 15, 20, 64, channels=(8, 16))),
+    "mnist_5k, convolutional": (mnist_images, Recipe((), 15, 20, 128, channels=(8, 16))),
     "breast cancer": (
         partial(_table, load_breast_cancer),
         Recipe((32, 32), 40, 50, 64, scaled=True),
