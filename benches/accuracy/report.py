@@ -175,18 +175,22 @@ def _finals(results: Results, dataset: str, bits: int) -> dict[str, list[Record]
 
 
 def _cell(records: Sequence[Record], name: str) -> str:
-    """Return mean accuracy, the widest proved width of any seed, and what was chosen."""
+    """Return mean accuracy and its error, the widest proved width of any seed, and what was chosen."""
     if not records:
         return "not run"
     width = max(int(record.values["width"] or 0) for record in records)
     needs = "needs " if width > records[0].point["bits"] else ""
     choice = [records[0].point[name] for name in CHOICE]
     training = f", {choice[-1]}" if choice[-1] in ("taught", "sparse") else ""
-    return f"{mean(records, name):.4f} ({needs}{width} bits; {_format(choice)}{training})"
+    value = _mean_and_error(records, name)
+    return f"{value} ({needs}{width} bits; {_format(choice)}{training})"
 
 
-def _mean_and_error(records: Sequence[Record]) -> str:
-    values = np.array([record.values["accuracy"] for record in records])
+def _mean_and_error(records: Sequence[Record], name: str = "accuracy") -> str:
+    """Return the mean and its standard error, where there are several records."""
+    values = np.array([record.values[name] for record in records])
+    if len(values) == 1:
+        return f"{values[0]:.4f}"
     return f"{values.mean():.4f} ± {values.std(ddof=1) / len(values) ** 0.5:.4f}"
 
 
@@ -217,7 +221,7 @@ _INTRODUCTION = """\
 
 Every accumulator of every layer, logits included, has to fit P span bits, as proved by
 `secateur.analyze` on the final integers. Accuracy is on the held-out 30 %, the same for all; mean
-of {seeds} seeds. In brackets: the proved width of the widest accumulator of any seed, and the bits
+of {seeds} seeds ± its standard error. In brackets: the proved width of the widest accumulator of any seed, and the bits
 of weights/activations/inputs. All methods start from the same float network and train by the same
 recipe: Adam with one learning rate, as many steps, the same samples. When the codes are final,
 what tables absorb is tuned: biases, batch norms and scales of activations in the last fifth of the
