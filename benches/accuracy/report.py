@@ -175,7 +175,7 @@ def _finals(results: Results, dataset: str, bits: int) -> dict[str, list[Record]
 
 
 def _cell(records: Sequence[Record], name: str) -> str:
-    """Return mean accuracy and its error, the widest proved width of any seed, and what was chosen."""
+    """Return mean accuracy, the widest proved width of any seed, and what was chosen."""
     if not records:
         return "not run"
     width = max(int(record.values["width"] or 0) for record in records)
@@ -221,14 +221,14 @@ _INTRODUCTION = """\
 
 Every accumulator of every layer, logits included, has to fit P span bits, as proved by
 `secateur.analyze` on the final integers. Accuracy is on the held-out 30 %, the same for all; mean
-of {seeds} seeds ± its standard error. In brackets: the proved width of the widest accumulator of any seed, and the bits
-of weights/activations/inputs. All methods start from the same float network and train by the same
-recipe: Adam with one learning rate, as many steps, the same samples. When the codes are final,
-what tables absorb is tuned: biases, batch norms and scales of activations in the last fifth of the
-steps, or the statistics of the batch norms alone. On digits, from 7 bits on, they may also be
-*taught*: all learn the logits of a convolutional teacher for many more samples, and start from a
-float network that did. All this each method chooses for itself at each P, on validation splits of
-the training samples.
+of {seeds} seeds ± its standard error. In brackets: the proved width of the widest accumulator of
+any seed, and the bits of weights/activations/inputs. All methods start from the same float network
+and train by the same recipe: Adam with one learning rate, as many steps, the same samples. When
+the codes are final, what tables absorb is tuned: biases, batch norms and scales of activations in
+the last fifth of the steps, or the statistics of the batch norms alone. On digits, from 7 bits on,
+they may also be *taught*: all learn the logits of a convolutional teacher for many more samples,
+and start from a float network that did. All this each method chooses for itself at each P, on
+validation splits of the training samples.
 
 - **secateur `accumulator`**: masks that keep the most saliency under the span budget, selected
   anew every few steps while removed weights go on training, each time after the scales of the
