@@ -14,7 +14,7 @@ pytest.importorskip("sklearn")
 
 import brevitas.nn as qnn
 
-from benches.accuracy import readme, report, run
+from benches.accuracy import halves, readme, report, run
 from benches.accuracy.datasets import DATASETS, dataset, jitter
 from benches.accuracy.lessons import TEMPERATURE, distillation, taught
 from benches.accuracy.measure import measure, wrapped
@@ -258,3 +258,15 @@ class TestReadme:
         shown = re.search(r"^accuracy (\S+)$", readme.README.read_text(), re.MULTILINE)
         (first,) = (r for r in Results.read(readme.JOURNAL) if r.point["seed"] == 0)
         assert float(shown[1]) == round(first.values["accuracy"], 2)
+
+
+@pytest.mark.whole
+class TestHalves:
+    @pytest.mark.parametrize("method", [m for m in halves.METHODS if m != "whole"])
+    def test_have_half_of_the_lookups(self, method):
+        pytest.importorskip("concrete")
+        point = {"split": "validation", "seed": 0, "method": method, "epochs": 2}
+        values = halves.measure(point)
+        assert values["lookups"] == 32
+        assert values["width"] <= halves.BITS
+        assert values["accuracy"] > 0.5
