@@ -235,8 +235,8 @@ validation splits of the training samples.
   weights have been fitted to the budget.
 - **A2Q, A2Q+**: Brevitas's accumulator-aware weight quantisers. Norms that would start below their
   bound start at it; as shipped, 2-bit codes of all but a channel's greatest weights start at 0.
-  Up to P = 6, and on mnist_5k at every P, they may also start *sparse*: each neuron keeps as many
-  of its largest weights as its norm has room for, and the others stay 0.
+  On digits up to P = 6, and on mnist_5k at every P, they may also start *sparse*: each neuron keeps
+  as many of its largest weights as its norm has room for, and the others stay 0.
 - **connections**: Concrete ML's rule, each neuron held to its Ω connections, chosen once, from
   the trained float network.
 - **unpruned**: no limit in training; where its span exceeds P bits, a P-bit accumulator wraps

@@ -194,9 +194,9 @@ class TestLessons:
 
 class TestChoice:
     def test_offers_a_sparse_start_to_those_that_hold_norms(self):
-        offered = {m for m in METHODS for c in run.choices("wine", 5, m) if c[-1] == "sparse"}
+        offered = {m for m in METHODS for c in run.choices("digits", 5, m) if c[-1] == "sparse"}
         assert offered == {"A2Q", "A2Q+"}
-        assert not any(c[-1] == "sparse" for c in run.choices("wine", 8, "A2Q+"))
+        assert not any(c[-1] == "sparse" for c in run.choices("digits", 8, "A2Q+"))
         assert any(c[-1] == "sparse" for c in run.choices("mnist_5k", 8, "A2Q+"))
 
     def test_is_the_best_on_validation(self):
