@@ -18,7 +18,7 @@ from secateur.sweeps import Record, Results, sweep
 
 BITS = (4, 5, 6, 7, 8)
 #: Those that a data set is measured at, where they are not all of these.
-WIDTHS = {"mnist_5k, convolutional": (6,)}
+WIDTHS = {"mnist_5k, convolutional": (5, 6, 8)}
 #: Data sets of which no channel has room for all of its weights.
 WIDE = ("mnist_5k", "mnist_5k, convolutional")
 SEEDS = (0, 1, 2)
