@@ -265,7 +265,7 @@ class TestHalves:
     @pytest.mark.parametrize("method", [m for m in halves.METHODS if m != "whole"])
     def test_have_at_most_half_of_the_lookups(self, method):
         pytest.importorskip("concrete")
-        point = {"split": "validation", "seed": 0, "method": method, "epochs": 2}
+        point = {"split": "validation", "seed": 0, "method": method, "epochs": 6}
         values = halves.measure(point)
         assert 16 < values["lookups"] <= 32  # neurons whose weights are all 0 go as well
         assert values["width"] <= halves.BITS
