@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from benches.accuracy import report, reselection, run, sparsity
+from benches.accuracy import readme, report, reselection, run, sparsity
 from benches.accuracy.datasets import DATASETS
 from benches.results import RESULTS, write_section
 
@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     more = [
         report.sparsity_section(sparsity.means(sparsity.run())),
         report.reselection_section(reselection.run()),
+        readme.section(readme.run()),
     ]
     report.draw(results, RESULTS.parent / FIGURE)
     write_section("accuracy", report.section(results, FIGURE, more))

@@ -1,4 +1,4 @@
-"""Four data sets, each with a held-out 30 % that no choice of a recipe has seen."""
+"""The data sets, each with a held-out 30 % that no choice of a recipe has seen."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ class Recipe:
 
     Args:
         hidden: neurons of each hidden layer.
+        channels: of each convolution before them, 3×3 at every second place; where there are
+            any, samples are images [channels, height, width].
         epochs: passes of the float network over the training samples.
         quantized_epochs: passes of the quantised network, which starts from it.
         batch_size: samples of one step.
@@ -46,6 +48,7 @@ class Recipe:
     enlarge: Callable[[Samples, int], Samples] = field(default=lambda samples, seed: samples)
     scaled: bool = False
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = functional.cross_entropy
+    channels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class Dataset:
     """What to train on, and what to measure on.
 
     Args:
-        given: samples float32 [n, features] and classes [n] for training.
+        given: samples float32 [n, *shape of one] and classes [n] for training.
         train: the same, enlarged as the recipe says.
         held_out: samples and classes, never enlarged.
         recipe: how its networks are trained.
@@ -121,6 +124,12 @@ def mnist_5k() -> Samples:
     return (x / 255).astype(np.float32), y.astype(np.int64)
 
 
+def mnist_images() -> Samples:
+    """Return the images of `mnist_5k` as [1, 28, 28]."""
+    x, y = mnist_5k()
+    return x.reshape(-1, 1, 28, 28), y
+
+
 def _table(source: Callable[..., tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Samples:
     x, y = source(return_X_y=True)
     return x.astype(np.float32), y
@@ -132,6 +141,7 @@ _SOURCES: dict[str, tuple[Callable[[], Samples], Recipe]] = {
         Recipe((32, 32), 12, 15, 256, partial(jitter, copies=24, angle=6, reach=0.3)),
     ),
     "mnist_5k": (mnist_5k, Recipe((64, 64), 15, 20, 64)),
+    "mnist_5k, convolutional": (mnist_images, Recipe((), 15, 20, 128, channels=(8, 16))),
     "breast cancer": (
         partial(_table, load_breast_cancer),
         Recipe((32, 32), 40, 50, 64, scaled=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -26,9 +27,10 @@ from secateur.training import fit
 LEARNING_RATE = 0.01
 #: Training steps between two selections of `accumulator`.
 EVERY = 5
+LAYERS = (qnn.QuantLinear, qnn.QuantConv2d)
 
 
-Training = Literal["tables", "norms", "taught"]
+Training = Literal["tables", "norms", "taught", "sparse"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Setting:
         weight_bits, activation_bits, input_bits: widths of the codes.
         training: "tables" tunes everything that tables absorb when the codes no longer move, in
             the last fifth of the epochs; "norms" the statistics of the batch norms alone;
-            "taught" does as "tables" with what a teacher makes of many more samples.
+            "taught" does as "tables" with what a teacher makes of many more samples; "sparse",
+            of A2Q and A2Q+ alone, as "tables" from as many weights as their bound has room for.
     """
 
     dataset: str
@@ -101,7 +104,7 @@ def finished(model: nn.Module, setting: Setting, pruner: secateur.Pruner | None 
 
 def _fix_codes(model: nn.Module) -> None:
     for module in model.modules():
-        if isinstance(module, qnn.QuantLinear):
+        if isinstance(module, LAYERS):
             module.weight.requires_grad_(False)
             module.weight_quant.requires_grad_(False)
 
@@ -109,7 +112,7 @@ def _fix_codes(model: nn.Module) -> None:
 def _estimate_norms(model: nn.Module, data: Dataset) -> None:
     """Give the batch norms the statistics of all samples instead of running averages."""
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.reset_running_stats()
             module.momentum = None
             module.train()
@@ -124,8 +127,15 @@ def float_network(data: Dataset) -> nn.Module:
     """Return the trained float network that every method starts from."""
     classes = int(data.held_out[1].max()) + 1
     torch.manual_seed(data.seed)
+    shape, recipe = data.given[0].shape[1:], data.recipe
     layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise((data.given[0].shape[1], *data.recipe.hidden, classes)):
+    for fan_in, fan_out in pairwise((shape[0], *recipe.channels)):
+        layers += [nn.Conv2d(fan_in, fan_out, 3, 2), nn.BatchNorm2d(fan_out), nn.ReLU()]
+    features = math.prod(shape)
+    if recipe.channels:
+        layers.append(nn.Flatten())
+        features = nn.Sequential(*layers).eval()(torch.zeros(1, *shape)).shape[1]
+    for fan_in, fan_out in pairwise((features, *recipe.hidden, classes)):
         layers += [nn.Linear(fan_in, fan_out), nn.BatchNorm1d(fan_out), nn.ReLU()]
     # The last batch norm is part of how the logits are read in the clear.
     model = nn.Sequential(*layers[:-1])
@@ -187,31 +197,51 @@ def accumulator_aware(setting: Setting, weight_quant: type) -> Network:
         if isinstance(module, qnn.QuantIdentity):
             # The weight quantisers ask the layer's input for its width.
             module.return_quant_tensor = True
-        if isinstance(module, qnn.QuantLinear):
+        if isinstance(module, LAYERS):
             setattr(model, name, _like(module, weight_quant, setting, next(widths)))
     return finished(model, setting)
 
 
-def _like(layer: Any, weight_quant: type, setting: Setting, input_bits: int) -> qnn.QuantLinear:
-    made = qnn.QuantLinear(
-        layer.in_features,
-        layer.out_features,
-        bias=True,
-        weight_quant=weight_quant,
-        weight_bit_width=setting.weight_bits,
-        weight_accumulator_bit_width=setting.bits,
-    )
+def _like(layer: Any, weight_quant: type, setting: Setting, input_bits: int) -> Any:
+    options = {
+        "bias": True,
+        "weight_quant": weight_quant,
+        "weight_bit_width": setting.weight_bits,
+        "weight_accumulator_bit_width": setting.bits,
+    }
+    if isinstance(layer, qnn.QuantConv2d):
+        shape = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride
+        made = qnn.QuantConv2d(*shape, **options)
+    else:
+        made = qnn.QuantLinear(layer.in_features, layer.out_features, **options)
     with torch.no_grad():
         made.weight.copy_(layer.weight)
+        if setting.training == "sparse":
+            kept = _largest(made.weight, int(_bound(made, input_bits)[1]))
+            made.weight.mul_(kept)
+            # The others stay 0.
+            made.weight.register_hook(partial(torch.mul, kept))
         made.bias.copy_(layer.bias)
         # Scales and norms start from these weights, not from those that it was made with.
         made.weight_quant.init_tensor_quant()
         # No norm starts below its bound. As shipped it starts where a channel's greatest weight
         # is the greatest code; at 2 bits, rounded towards zero, all lesser weights are then 0.
-        norm = made.weight_quant.tensor_quant.pre_scaling_impl
-        bound = norm.calc_max_l1_norm(torch.tensor(float(input_bits)), False)
+        norm, bound = _bound(made, input_bits)
         norm.value.copy_(torch.maximum(norm.value, norm.scaling_impl.value + bound.log2()))
     return made
+
+
+def _bound(layer: Any, input_bits: int) -> tuple[nn.Module, torch.Tensor]:
+    """Return what holds the norms of `layer`, and the bound that they are held to."""
+    norm = layer.weight_quant.tensor_quant.pre_scaling_impl
+    return norm, norm.calc_max_l1_norm(torch.tensor(float(input_bits)), False)
+
+
+def _largest(weight: torch.Tensor, count: int) -> torch.Tensor:
+    """Return a mask that keeps the `count` largest of every channel of `weight` [out, ...]."""
+    rows = weight.flatten(1)
+    kept = rows.abs().topk(min(max(1, count), rows.shape[1]), dim=1).indices
+    return torch.zeros_like(rows).scatter(1, kept, 1.0).view_as(weight)
 
 
 #: Name → what makes the network; the first is ours.

@@ -18,7 +18,9 @@ from secateur.sweeps import Record, Results, sweep
 
 BITS = (4, 5, 6, 7, 8)
 #: Those that a data set is measured at, where they are not all of these.
-WIDTHS = {"mnist_5k": (5, 6, 8)}
+WIDTHS = {"mnist_5k, convolutional": (5, 6, 8)}
+#: Data sets of which no channel has room for all of its weights.
+WIDE = ("mnist_5k", "mnist_5k, convolutional")
 SEEDS = (0, 1, 2)
 #: Further ones for methods whose means over `SEEDS` are closer to ours than `CLOSE`.
 MORE_SEEDS = (3, 4, 5, 6, 7, 8, 9)
@@ -30,17 +32,19 @@ Choice = tuple[int, int, int, Training]
 OURS = next(iter(METHODS))
 #: Those whose accumulators fit P bits.
 FITTING = tuple(method for method in METHODS if method != "unpruned")
+#: Those that hold the norms of weights, and may start from as many as these have room for.
+BOUNDED = ("A2Q+", "A2Q")
 JOURNAL = Path(__file__).parent / "journal.jsonl"
 
 
-def choices(dataset: str, bits: int) -> tuple[Choice, ...]:
-    """Return what each method has its choice of at P = `bits`."""
+def choices(dataset: str, bits: int, method: str) -> tuple[Choice, ...]:
+    """Return what `method` has its choice of at P = `bits`."""
     if dataset == "checkerboard":
         # Two coordinates want nearly all the bits that an accumulator has room for.
         formats = [(2, 2, bits - less) for less in (1, 2, 4) if bits - less > 1]
     elif bits <= 6:
         formats = [(2, 2, 2), (2, 1, 1)]
-    elif dataset == "mnist_5k":
+    elif dataset in WIDE:
         formats = [(2, 2, 2), (3, 2, 2), (3, 3, 3)]
     else:
         formats = [(2, 2, 2), (3, 2, 2), (2, bits - 4, bits - 4), (3, 3, 3), (4, 3, 3)]
@@ -48,13 +52,16 @@ def choices(dataset: str, bits: int) -> tuple[Choice, ...]:
     if dataset == "digits" and bits > 6:
         # With fewer bits the accumulators limit what a network learns, and not the samples.
         trainings += ("taught",)
+    if method in BOUNDED and (dataset in WIDE or (dataset == "digits" and bits <= 6)):
+        # More weights than their norms have room for all round to 0 where they start together.
+        trainings += ("sparse",)
     return tuple((*format_, training) for training, format_ in product(trainings, formats))
 
 
 def candidates(dataset: str, seeds: Sequence[int] = SEEDS) -> Iterator[dict[str, Any]]:
     """Yield the points that choices are made by, each seed with a validation split of its own."""
-    for seed, bits in product(seeds, WIDTHS.get(dataset, BITS)):
-        for choice, method in product(choices(dataset, bits), METHODS):
+    for seed, bits, method in product(seeds, WIDTHS.get(dataset, BITS), METHODS):
+        for choice in choices(dataset, bits, method):
             yield _point(dataset, "validation", method, bits, choice, seed)
 
 

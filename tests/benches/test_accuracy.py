@@ -1,5 +1,6 @@
 """The accuracy suite: every method on a small data set, and what is written about it."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,13 @@ import secateur
 pytest.importorskip("brevitas")
 pytest.importorskip("sklearn")
 
-from benches.accuracy import report, run
+import brevitas.nn as qnn
+
+from benches.accuracy import halves, readme, report, run
 from benches.accuracy.datasets import DATASETS, dataset, jitter
 from benches.accuracy.lessons import TEMPERATURE, distillation, taught
 from benches.accuracy.measure import measure, wrapped
-from benches.accuracy.methods import METHODS, Setting, _like, quantized, unpruned
+from benches.accuracy.methods import METHODS, Setting, _bound, _like, quantized, unpruned
 from benches.accuracy.sparsity import without_loss
 from secateur.sweeps import Results, sweep
 
@@ -81,6 +84,31 @@ class TestMethods:
         shipped = made.quant_weight(inputs).int()
         assert (shipped != 0).sum(1).float().mean() < 1
 
+    @pytest.mark.parametrize("method", ["A2Q", "A2Q+"])
+    def test_keep_to_the_largest_weights_that_a_sparse_start_leaves(self, method):
+        setting = Setting("wine", "test", 0, BITS, *CHOICE[:3], "sparse")
+        layer = quantized(setting).get_submodule("3")
+        weight_quant = METHODS[method].keywords["weight_quant"]
+        made = _like(layer, weight_quant, setting, setting.activation_bits)
+        kept = made.weight != 0
+        room = int(_bound(made, setting.activation_bits)[1])
+        assert 1 < room < layer.in_features
+        assert (kept.sum(1) == room).all()
+        smallest = torch.where(kept, layer.weight.abs(), torch.inf).amin(1)
+        assert (smallest >= (layer.weight.abs() * ~kept).amax(1)).all()
+        trained = METHODS[method](setting)["3"].codes
+        assert (trained[~kept.numpy()] == 0).all()
+        assert (trained != 0).any()
+
+    @pytest.mark.parametrize("method", ["A2Q", "A2Q+"])
+    def test_bound_convolutions_too(self, method):
+        setting = Setting("wine", "test", 0, BITS, *CHOICE[:3], "sparse")
+        layer = qnn.QuantConv2d(8, 4, 3, stride=2)
+        made = _like(layer, METHODS[method].keywords["weight_quant"], setting, 2)
+        kept = made.weight.flatten(1) != 0
+        assert (kept.sum(1) == int(_bound(made, 2)[1])).all()
+        assert made.stride == layer.stride
+
     def test_wrap_where_they_are_too_wide_and_nowhere_else(self):
         setting = Setting("wine", "test", 0, BITS, *CHOICE)
         network, x = unpruned(setting), setting.data.held_out[0]
@@ -126,6 +154,7 @@ class TestDatasets:
             # Otherwise than on the whole, that is by the training samples of the split alone.
             rest = np.concatenate([validation.train[0], held_out])
             held_out = (held_out - rest.min(axis=0)) / np.ptp(rest, axis=0)
+        samples, held_out = (part.reshape(len(part), -1) for part in (samples, held_out))
         assert all(np.abs(samples - row).max(axis=1).min() < 1e-5 for row in held_out)
         assert 0.29 < len(test.held_out[1]) / _size(name) < 0.31
 
@@ -164,20 +193,26 @@ class TestLessons:
 
 
 class TestChoice:
+    def test_offers_a_sparse_start_to_those_that_hold_norms(self):
+        offered = {m for m in METHODS for c in run.choices("digits", 5, m) if c[-1] == "sparse"}
+        assert offered == {"A2Q", "A2Q+"}
+        assert not any(c[-1] == "sparse" for c in run.choices("digits", 8, "A2Q+"))
+        assert any(c[-1] == "sparse" for c in run.choices("mnist_5k", 8, "A2Q+"))
+
     def test_is_the_best_on_validation(self):
         points = list(run.candidates("digits"))
-        best = run.choices("digits", 8)[-1]
+        best = run.choices("digits", 8, run.OURS)[-1]
 
         def pretend(point):
             return {"accuracy": 0.9 if tuple(point[f] for f in run.CHOICE) == best else 0.5}
 
         chosen = run.choose(sweep(points, pretend), "digits")
         assert chosen["accumulator", 8] == best
-        assert chosen["accumulator", 4] == run.choices("digits", 4)[0]
+        assert chosen["accumulator", 4] == run.choices("digits", 4, run.OURS)[0]
         assert len(chosen) == len(METHODS) * len(run.BITS)
 
     def test_asks_further_splits_of_close_choices_and_of_no_others(self):
-        best, close, far, *_ = run.choices("digits", 8)
+        best, close, far, *_ = run.choices("digits", 8, run.OURS)
         first = {best: 0.95, close: 0.945, far: 0.93}
         # Over all splits `far` would be the best of the three.
         later = {best: 0.85, close: 0.895}
@@ -207,3 +242,31 @@ def _size(name):
 
 def test_reads_a_journal_that_is_committed():
     assert all(not record.failed for record in Results.read(run.JOURNAL))
+
+
+class TestReadme:
+    def test_takes_the_first_example_up_to_its_circuit(self):
+        lines = readme.example(readme.README.read_text())
+        assert "pruner" in lines
+        assert "secateur.compile" not in lines
+
+    def test_refuses_an_example_without_a_seed(self):
+        with pytest.raises(ValueError, match="seed"):
+            readme.example("```python\nnetwork = 1\ncircuit = 2\n```")
+
+    def test_prints_the_accuracy_that_the_readme_shows(self):
+        shown = re.search(r"^accuracy (\S+)$", readme.README.read_text(), re.MULTILINE)
+        (first,) = (r for r in Results.read(readme.JOURNAL) if r.point["seed"] == 0)
+        assert float(shown[1]) == round(first.values["accuracy"], 2)
+
+
+@pytest.mark.whole
+class TestHalves:
+    @pytest.mark.parametrize("method", [m for m in halves.METHODS if m != "whole"])
+    def test_have_at_most_half_of_the_lookups(self, method):
+        pytest.importorskip("concrete")
+        point = {"split": "validation", "seed": 0, "method": method, "epochs": 6}
+        values = halves.measure(point)
+        assert 16 < values["lookups"] <= 32  # neurons whose weights are all 0 go as well
+        assert values["width"] <= halves.BITS
+        assert values["accuracy"] > 0.5
