@@ -1,6 +1,7 @@
 """The best mask within a width, held against every mask there is."""
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -8,10 +9,17 @@ from hypothesis import given, strategies as st
 from layers import layer, problem, small_layers
 
 from networks import EXAMPLES, example
-from secateur.errors import InfeasibleError, OptionError, UnknownLayerError, UnknownSaliencyError
+from secateur.errors import (
+    BrokenPromiseError,
+    InfeasibleError,
+    OptionError,
+    UnknownLayerError,
+    UnknownSaliencyError,
+)
 from secateur.pruning import Accumulator
 from secateur.pruning.apply import apply_strategy
 from secateur.pruning.plugins import strategies
+from secateur.pruning.problem import Span
 from secateur.pruning.prune import problem_of
 
 
@@ -119,3 +127,84 @@ def test_groups_are_selected_on_their_own_ranges():
     )
     masks = apply_strategy(problem(grouped), "accumulator", bits=1)
     assert masks["fc"].tolist() == [[[True, False]], [[False, True]]]
+
+
+class TestRoomForBlocks:
+    """`dropped_about`: half a block of 2^r stays free at both ends of the width."""
+
+    @given(drawn=small_layers(), bits=st.integers(2, 8), data=st.data())
+    def test_no_mask_that_leaves_it_keeps_more(self, drawn, bits, data):
+        dropped = data.draw(st.integers(0, bits - 1))
+        most = 2**bits - 1 - (2**dropped if dropped else 0)
+        given = Accumulator(bits=bits, dropped_about={"fc": dropped})
+        kept = apply_strategy(problem(drawn), given)["fc"]
+        low, high = drawn.low.ravel(), drawn.high.ravel()
+        for c, codes in enumerate(drawn.codes):
+            best = 0
+            for some in itertools.product([0, 1], repeat=drawn.shape[1]):
+                some = np.array(some) & drawn.mask[c]
+                ends = extremes(codes * some, low, high, 0)
+                if ends[1] - ends[0] <= most:
+                    best = max(best, int((np.abs(drawn.weight[c]) * some).sum()))
+            assert np.abs(drawn.weight[c])[kept[c]].sum() == best
+
+    @pytest.mark.parametrize(("bits", "dropped"), [(2, 1), (6, 3), (6, 5), (16, 15), (16, 1)])
+    def test_is_all_that_is_kept_free(self, bits, dropped):
+        # 2^r more than what the codes span is just enough, one less is not.
+        most = 2**bits - 1 - 2**dropped
+        given = Accumulator(bits=bits, dropped_about={"fc": dropped})
+        assert apply_strategy(problem(layer([[1]], 0, most)), given)["fc"].all()
+        assert not apply_strategy(problem(layer([[1]], 0, most + 1)), given)["fc"].any()
+
+    def test_holds_for_the_layers_that_are_named(self):
+        both = problem(layer([[1, 1]], name="a"), layer([[1, 1]], name="b"))
+        masks = apply_strategy(both, Accumulator(bits=3, dropped_about={"a": 1}))
+        assert masks["a"].sum() == 1  # two span 6 of 7, and 5 are left
+        assert masks["b"].sum() == 2
+
+    def test_is_proved(self):
+        @dataclass(frozen=True)
+        class Lax(Accumulator):
+            """Keeps whatever is kept."""
+
+            def masks(self, problem):
+                return {x.name: x.mask for x in problem.layers}
+
+        with pytest.raises(
+            BrokenPromiseError, match=r"span of at most 5, .* and spans 6;"
+        ) as caught:
+            apply_strategy(problem(layer([[1, 1], [0, 1]])), Lax(bits=3, dropped_about={"fc": 1}))
+        assert (caught.value.channel, caught.value.promised) == (0, Span(5))
+
+    def test_comes_with_the_last_step_of_a_schedule(self):
+        given, wide = Accumulator(bits=3, dropped_about={"fc": 1}), problem(layer([[3, 3, 3]]))
+        assert given.toward(1.0, wide) == given
+        assert given.toward(0.5, wide).dropped_about == {}
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"bits": 6, "dropped_about": {"fc": 6}}, "6 of layer 'fc', expected 0 to 5"),
+            ({"bits": 6, "dropped_about": {"fc": -1}}, "-1 of layer 'fc', expected 0 to 5"),
+            ({"bits": {"a": 6}, "dropped_about": {"fc": 1}}, "layer 'fc' has no bits to drop"),
+            ({"bits": 17, "dropped_about": {"fc": 1}}, "no lookup takes the 17 bits"),
+            ({"bits": 6, "dropped_about": {"fc": 1}, "budget": "signed"}, "budget 'span'"),
+            ({"bits": 6, "dropped_about": {"fc": 1.5}}, "expected Mapping"),
+            ({"bits": 6, "dropped_about": 1}, "expected Mapping"),
+        ],
+    )
+    def test_that_cannot_be(self, options, message):
+        with pytest.raises(OptionError, match=message):
+            Accumulator(**options)
+
+    def test_of_a_layer_that_is_none(self):
+        with pytest.raises(UnknownLayerError, match="no layer is named 'nothing'"):
+            apply_strategy(problem(layer([[1]])), Accumulator(bits=6, dropped_about={"nothing": 1}))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 7, 55, 255, 1000, 2**16 - 3, 2**16 - 1, 2**31 - 1])
+def test_a_span_is_a_whole_width_of_costs_times_its_factor(most):
+    factor, bits = Span(most).budget
+    assert bits <= 62
+    for cost in (0, 1, most - 1, most, most + 1, most + 2, 2 * most, 2**32):
+        assert (cost <= most) == (factor * cost <= 2**bits - 1)

@@ -27,7 +27,7 @@ from secateur.network import (
     Operation,
     tabulate,
 )
-from secateur.ranges import Ranges
+from secateur.ranges import Range, Ranges
 
 #: Width of the accumulator and number of its low bits that are dropped ↦ price of one lookup.
 LookupPrice = Callable[[int, int], float]
@@ -76,7 +76,7 @@ def harmless_roundings(network: Network) -> tuple[Rounding, ...]:
         [(1, array([1]), array([7]), 4), (2, array([1]), array([9]), 4)]
     """
     report = analyze(network)
-    return tuple(r for source in _looked_up(network) for r in _roundings(report, source))
+    return tuple(r for source in _looked_up(network) for r in _roundings(report, source, False))
 
 
 def round_harmlessly(network: Network, bits: Mapping[str, int]) -> Network:
@@ -124,14 +124,10 @@ def round_by_price(
             below the least and above the greatest value, for those that go astray.
     """
     report = analyze(network)
-    choices: dict[str, list[tuple[float, Rounding]]] = {}
-    for rounding in harmless_roundings(network):
-        priced = choices.setdefault(rounding.source, [])
-        priced.append((price(rounding.width, rounding.bits), rounding))
+    for source in _looked_up(network):
+        priced = [(price(r.width, r.bits), r) for r in _roundings(report, source, False)]
         if about is not None:
-            apart = _with_margin(rounding, report[rounding.source].channels)
-            priced.append((about(apart.width, apart.bits), apart))
-    for source, priced in choices.items():
+            priced += [(about(r.width, r.bits), r) for r in _roundings(report, source, True)]
         plain = price(report[source].ranges.hull().bits("integer"), 0)
         for cost, rounding in sorted(priced, key=lambda pair: pair[0]):
             rounded = _rounded(network, rounding) if cost < plain else None
@@ -139,15 +135,6 @@ def round_by_price(
                 network = rounded
                 break
     return network
-
-
-def _with_margin(rounding: Rounding, channels: Ranges) -> Rounding:
-    """Return `rounding` with half a block free on both sides of what occurs."""
-    half = 1 << rounding.bits - 1
-    low = rounding.factor * channels.low + rounding.offset
-    offset = rounding.offset + np.where(low < half, 2 * half, 0)
-    highest = int((rounding.factor * channels.high + offset).max()) + half
-    return replace(rounding, offset=offset, width=highest.bit_length())
 
 
 def _looked_up(network: Network) -> dict[str, list[Lookup]]:
@@ -174,15 +161,17 @@ def _steps(report: RangeReport, source: str) -> list[Integers] | None:
     return [np.flatnonzero(row) + 1 for row in differs]
 
 
-def _roundings(report: RangeReport, source: str) -> Iterator[Rounding]:
+def _roundings(report: RangeReport, source: str, about: bool) -> Iterator[Rounding]:
+    """Yield what `source` may drop; half a block free on both sides of what occurs if `about`."""
     steps = _steps(report, source)
     if steps is None:
         return
     fit, channels = _fit_of(report.network, source), report[source].channels
     widest = int(channels.bits("span").max())
     for bits in range(1, widest):
+        half = 1 << bits - 1 if about else 0
         fits = [
-            fit(at, low, span, bits, (1 << widest) - 1)
+            fit(at, low, span, bits, (half, (1 << widest) - 1 - half))
             for at, low, span in zip(
                 steps, channels.low.tolist(), channels.span.tolist(), strict=True
             )
@@ -190,13 +179,15 @@ def _roundings(report: RangeReport, source: str) -> Iterator[Rounding]:
         if None in fits:
             return
         factor, offset = np.array(fits, np.int64).T
-        moved = channels * factor + offset
-        yield Rounding(source, bits, factor, offset, moved.hull().bits("integer"))
+        moved = (channels * factor + offset).hull()
+        if moved.low >= half or not about:
+            width = Range(moved.low, moved.high + half).bits("integer")
+            yield Rounding(source, bits, factor, offset, width)
 
 
-#: Steps of a channel, its low end and span, bits to drop, the greatest value that a factor may
-#: lead to ↦ factor and offset, or None.
-_Fit = Callable[[Integers, int, int, int, int], "tuple[int, int] | None"]
+#: Steps of a channel, its low end and span, bits to drop, the least value that it is to have
+#: and the greatest that a factor may lead to ↦ factor and offset, or None.
+_Fit = Callable[[Integers, int, int, int, tuple[int, int]], "tuple[int, int] | None"]
 
 
 def _fit_of(network: Network, source: str) -> _Fit:
@@ -210,30 +201,32 @@ def _fit_of(network: Network, source: str) -> _Fit:
 
 
 def _fit_in_place(
-    steps: Integers, low: int, span: int, bits: int, most: int
+    steps: Integers, low: int, span: int, bits: int, ends: tuple[int, int]
 ) -> tuple[int, int] | None:
     return None if ((low + steps) % (1 << bits)).any() else (1, 0)
 
 
 def _fit_by_offset(
-    steps: Integers, low: int, span: int, bits: int, most: int
+    steps: Integers, low: int, span: int, bits: int, ends: tuple[int, int]
 ) -> tuple[int, int] | None:
-    first = int(steps[0]) if len(steps) else 0
-    offset = -first % (1 << bits)
-    return None if ((steps - first) % (1 << bits)).any() else (1, offset - low)
+    least, block = ends[0], 1 << bits
+    first = int(steps[0]) if len(steps) else -least
+    offset = least + (-first - least) % block
+    return None if ((steps - first) % block).any() else (1, offset - low)
 
 
 def _fit_by_stretching(
-    steps: Integers, low: int, span: int, bits: int, most: int
+    steps: Integers, low: int, span: int, bits: int, ends: tuple[int, int]
 ) -> tuple[int, int] | None:
-    if fit := _fit_by_offset(steps, low, span, bits, most):
+    if fit := _fit_by_offset(steps, low, span, bits, ends):
         return fit
-    for factor in range(2, most // max(span, 1) + 1):
-        offsets = np.arange(min(1 << bits, most - factor * span + 1))
+    least, most = ends
+    for factor in range(2, (most - least) // max(span, 1) + 1):
+        offsets = least + np.arange(min(1 << bits, most - least - factor * span + 1))
         before, after = ((factor * at)[:, None] + offsets >> bits for at in (steps - 1, steps))
         apart = (before != after).all(axis=0)
         if apart.any():
-            return factor, int(apart.argmax()) - factor * low
+            return factor, int(offsets[apart.argmax()]) - factor * low
     return None
 
 

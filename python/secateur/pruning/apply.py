@@ -21,8 +21,8 @@ from secateur.errors import (
 )
 from secateur.pruning import plugins
 from secateur.pruning.options import check_types, made, options_of
-from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem, Saliency
-from secateur.pruning.strategy import Strategy, Widths, check_class, method_of
+from secateur.pruning.problem import Floats, Mask, Masks, PruningProblem, Saliency, Span
+from secateur.pruning.strategy import Promise, Strategy, Widths, check_class, method_of
 from secateur.ranges import Range, Ranges
 
 Link: TypeAlias = Strategy | str | tuple[str, Mapping[str, Any]]
@@ -292,7 +292,7 @@ class Miss:
     Args:
         step: whose promise it is.
         name: of the layer, or of the accumulators that no mask narrows.
-        width: what was promised: span bits, or a range.
+        width: what was promised: span bits, a span, or a range.
         channel: the widest; its range is [low, high].
         too_wide: bool [channels].
         fixed: whether no mask narrows them.
@@ -300,7 +300,7 @@ class Miss:
 
     step: Offered
     name: str
-    width: int | Range
+    width: Promise
     channel: int
     low: int
     high: int
@@ -317,21 +317,24 @@ class Miss:
         """By how much the widest channel's span, or the worse of its ends, lies beyond."""
         if isinstance(self.width, Range):
             return max(self.width.low - self.low, self.high - self.width.high)
-        return Range(self.low, self.high).span - ((1 << max(0, self.width)) - 1)
+        return Range(self.low, self.high).span - _most(self.width)
 
     @property
     def _ranged(self) -> bool:
         return isinstance(self.width, Range)
 
     def __str__(self) -> str:
-        promised = (
-            f"values from {self.width.low} to {self.width.high}"
-            if isinstance(self.width, Range)
-            else f"{self.width} span bits"
-        )
+        needs = f"needs {self.bits} bits"
+        match self.width:
+            case Range(low, high):
+                promised = f"values from {low} to {high}"
+            case Span(most):
+                promised, needs = f"a span of at most {most}", f"spans {self.high - self.low}"
+            case bits:
+                promised = f"{bits} span bits"
         return (
             f"strategy {self.step} promised {promised}, but layer {self.name!r}, channel "
-            f"{self.channel} reaches [{self.low}, {self.high}] and needs {self.bits} bits; "
+            f"{self.channel} reaches [{self.low}, {self.high}] and {needs}; "
             f"{int(self.too_wide.sum())} of {len(self.too_wide)} channels are too wide"
         )
 
@@ -405,11 +408,11 @@ def promised(step: Offered, problem: PruningProblem) -> Widths:
                 layer=name,
                 known=known,
             )
-        if isinstance(width, bool) or not isinstance(width, int | np.integer | Range):
+        if isinstance(width, bool) or not isinstance(width, int | np.integer | Range | Span):
             raise _ill_made(
                 step, "widths", f"{width!r} for layer {name!r}, expected an integer or a Range"
             )
-    return {name: w if isinstance(w, Range) else int(w) for name, w in widths.items()}
+    return {name: w if isinstance(w, Range | Span) else int(w) for name, w in widths.items()}
 
 
 def _ill_made(step: Offered, argument: str, problem: str) -> SpecificationError:
@@ -420,14 +423,24 @@ def _ill_made(step: Offered, argument: str, problem: str) -> SpecificationError:
     )
 
 
-def _miss(step: Offered, name: str, width: int | Range, ranges: Ranges, fixed: bool) -> Miss | None:
+def _most(width: int | Span) -> int:
+    """Return the greatest span that `width` allows."""
+    return width.most if isinstance(width, Span) else (1 << max(0, width)) - 1
+
+
+def _miss(step: Offered, name: str, width: Promise, ranges: Ranges, fixed: bool) -> Miss | None:
     if isinstance(width, Range):
         too_wide = (ranges.low < width.low) | (ranges.high > width.high)
+    elif isinstance(width, Span):
+        too_wide = ranges.span > width.most
     else:
         too_wide = ranges.bits("span") > max(-1, min(width, 64))
     if not too_wide.any():
         return None
-    bits = ranges.bits("signed" if isinstance(width, Range) else "span").astype(np.int64)
-    channel = int(np.where(too_wide, bits, -1).argmax())
+    if isinstance(width, Span):
+        channel = int(ranges.span.argmax())
+    else:
+        bits = ranges.bits("signed" if isinstance(width, Range) else "span").astype(np.int64)
+        channel = int(np.where(too_wide, bits, -1).argmax())
     low, high = int(ranges.low[channel]), int(ranges.high[channel])
     return Miss(step, name, width, channel, low, high, too_wide, fixed)

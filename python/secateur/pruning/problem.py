@@ -49,6 +49,41 @@ def frozen(array: ArrayLike) -> NDArray[Any]:
     return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
+@dataclass(frozen=True)
+class Span:
+    """How far the ends of an accumulator may lie apart, where that is no full width.
+
+    Args:
+        most: at least 1, less than 2^31.
+
+    Example:
+        >>> Span.beside(6, 3)  # 6 bits, 2^2 of whose values stay free at each end
+        Span(most=55)
+    """
+
+    most: int
+
+    @classmethod
+    def beside(cls, bits: int, dropped: int) -> Span:
+        """Return what `bits` leave where `dropped` low bits are to be dropped about.
+
+        Half a block of 2^dropped stays free below the least and above the greatest value. In a
+        span of 2^bits − 1 − 2^dropped or less blocks may begin anywhere that leaves the low end
+        at half a block; where it needs all of that, they begin half a block below it.
+        """
+        return cls((1 << bits) - 1 - (1 << dropped))
+
+    @property
+    def budget(self) -> tuple[int, int]:
+        """A factor and bits: costs add up to `most` where factor · costs do to 2^bits − 1.
+
+        The engine knows whole widths. With k = ⌊(2^B − 1) / most⌋ and 2^B > most² whole numbers
+        c obey c ≤ most exactly where k · c ≤ 2^B − 1, since k · (most + 1) > 2^B − 1.
+        """
+        bits = 2 * self.most.bit_length()
+        return ((1 << bits) - 1) // self.most, bits
+
+
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """How a convolution meets its source, which bounds its accumulators exactly.
@@ -217,8 +252,8 @@ class PrunableLayer:
         ]
         return Ranges(*(np.concatenate([getattr(p, s) for p in parts]) for s in ("low", "high")))
 
-    def fitted_scales(self, bits: int) -> Floats:
-        """Return the scales, float64 [out], that suit the weights and `bits` span bits best.
+    def fitted_scales(self, width: int | Span) -> Floats:
+        """Return the scales, float64 [out], that suit the weights best in so many span bits.
 
         The codes that the layer has do not matter; `bounds.fit_scales` says what is best.
 
@@ -233,7 +268,8 @@ class PrunableLayer:
             )
         rows = len(self.weight)
         weight, mask = self.weight.reshape(rows, -1), self.mask.reshape(rows, -1)
-        low, high = self.per_row(self.low), self.per_row(self.high)
+        factor, bits = width.budget if isinstance(width, Span) else (1, width)
+        low, high = (factor * self.per_row(end) for end in (self.low, self.high))
         kept = None if mask.all() else mask
         try:
             return bounds.fit_scales(

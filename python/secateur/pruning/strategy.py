@@ -14,11 +14,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from secateur.errors import SpecificationError
-from secateur.pruning.problem import Masks, PruningProblem
+from secateur.pruning.problem import Masks, PruningProblem, Span
 from secateur.ranges import Range
 
-#: Name of a layer, or of a fixed accumulator → what it fits: so many span bits, or a range.
-Widths: TypeAlias = Mapping[str, int | Range]
+#: What an accumulator fits: so many span bits, a span, or a range.
+Promise: TypeAlias = int | Span | Range
+
+#: Name of a layer, or of a fixed accumulator → what it fits.
+Widths: TypeAlias = Mapping[str, Promise]
 
 Kind = Literal["strategy", "saliency"]
 

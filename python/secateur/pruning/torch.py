@@ -31,7 +31,7 @@ from secateur.pruning.apply import (
 )
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.hold import Hold
-from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
+from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem, Span
 from secateur.pruning.prune import fixed_of, layer_of, problem_of
 from secateur.pruning.schedule import Reselect, Schedule
 from secateur.pruning.strategy import Strategy, method_of
@@ -333,12 +333,13 @@ class Pruner:
             for name, width in promised(step, self._structure).items():
                 if name in self._structure.fixed:
                     continue
-                if isinstance(width, Range) or width < 0:
+                if isinstance(width, Range) or (isinstance(width, int) and width < 0):
                     holds.append(None)
                     continue
                 layer = self._structure[name]
-                low, high = layer.per_row(layer.low), layer.per_row(layer.high)
-                holds.append(Hold.on(name, self._module(name), low, high, min(width, 64)))
+                factor, bits = width.budget if isinstance(width, Span) else (1, min(width, 64))
+                low, high = (factor * layer.per_row(end) for end in (layer.low, layer.high))
+                holds.append(Hold.on(name, self._module(name), low, high, bits))
         found = tuple(hold for hold in holds if hold is not None)
         self._holds = found, len(found) < len(holds)
         return self._holds

@@ -7,14 +7,18 @@ import pytest
 import torch
 from torch import nn
 
+from backends import BACKENDS
 from networks import inputs
-from secateur import Pruner, analyze, coarsen, freeze, narrow, quantize
+from secateur import Pruner, analyze, coarsen, compile, freeze, narrow, quantize
 from secateur.errors import BitsError, UnknownLayerError
-from secateur.narrowing import harmless_roundings
+from secateur.narrowing import deviation, harmless_roundings, round_by_price
+from secateur.network import Lookup
+from secateur.pruning import Accumulator
 from secateur.pruning.schedule import Gradual, Iterative, OneShot, Reselect
 from secateur.training import fit
 
 WIDTHS = {"0": 6, "3": 5, "6": 7}
+DROPPED = {"0": 3, "3": 2}
 
 
 def perceptron(norm=True):
@@ -136,6 +140,93 @@ def test_every_input_of_a_small_box():
     codes = inputs(network)
     floats = torch.as_tensor(codes * network.input.scale, dtype=torch.float32)
     assert np.abs(network.predict(floats.numpy()) - model(floats).detach().numpy()).max() < 1e-5
+
+
+@pytest.fixture(scope="module")
+def roomy():
+    """A finished model that leaves room for its blocks, its samples, and what its pruner said."""
+    x, y = data()
+    model = coarsen(quantize(perceptron(), 3, 2, x), DROPPED, WIDTHS, about=True)
+    strategy = Accumulator(bits=WIDTHS, dropped_about=DROPPED)
+    pruner = Pruner(model, strategy, schedule=Reselect(5))
+    fit(model, x, y, epochs=6, batch_size=32, pruner=pruner, progress=False)
+    fitted = bool(pruner.fits)
+    removed = pruner.finish().removed
+    fit(model, x, y, epochs=2, batch_size=32, progress=False)
+    return model, x, fitted, removed
+
+
+class TestAbout:
+    """Bits that are to be dropped approximately: half a block stays free at both ends."""
+
+    def test_the_spans_leave_it(self, roomy):
+        model, _, fitted, removed = roomy
+        assert fitted
+        assert not any(removed.values())
+        report = analyze(freeze(model))
+        for name, bits in DROPPED.items():
+            span = int(report[name].channels.span.max())
+            assert 2 ** (WIDTHS[name] - 1) <= span < 2 ** WIDTHS[name] - 2**bits
+
+    def test_the_network_agrees_with_the_model_and_drops_the_bits_within_its_width(self, roomy):
+        model, x, _, _ = roomy
+        network = freeze(model)
+        assert np.abs(network.predict(x.numpy()) - model(x).detach().numpy()).max() < 1e-5
+        narrowed = narrow(network)
+        exact = {"0": (6, 0), "3": (5, 0)}
+        prices = {(WIDTHS[name], bits): 1.0 for name, bits in DROPPED.items()}
+        rounded = round_by_price(
+            narrowed,
+            lambda *at: 5.0 if at in exact.values() else 9.0,
+            lambda *at: prices.get(at, 9.0),
+        )
+        report = analyze(rounded)
+        for lookup in (o for o in rounded.operations if isinstance(o, Lookup)):
+            assert lookup.rounding_bits == DROPPED[lookup.source]
+            reached, half = report[lookup.source].channels.hull(), 1 << lookup.rounding_bits - 1
+            assert reached.low >= half
+            assert reached.high + half < 1 << WIDTHS[lookup.source]
+        codes = network.quantize_input(x.numpy())
+        assert (rounded(codes) == network(codes)).all()
+
+    def test_a_compiled_circuit_is_cheaper_and_strays_no_further_than_is_proved(self, roomy):
+        backend = next((b for b in BACKENDS if b.name == "concrete-python"), None)
+        if backend is None:
+            pytest.skip("concrete-python alone rounds")
+        model, x, _, _ = roomy
+        network = freeze(model)
+        exact, about = (
+            compile(network, backend.name, p_error=2.0**-40, rounding=rounding)
+            for rounding in ("exact", "approximate")
+        )
+        assert about.price.complexity < 0.8 * exact.price.complexity
+        assert about.price.bits["0"] == WIDTHS["0"]
+        assert next(p.rounding_bits for p in about.price.layers if p.elements) == DROPPED["0"]
+        codes = network.quantize_input(x[:60].numpy())
+        expected = network(codes)
+        assert (exact.simulate(codes) == expected).all()
+        astray = np.abs(about.simulate(codes) - expected)
+        assert (astray <= deviation(about.report.network)).all()
+
+    def test_without_room_a_bit_more_is_needed(self):
+        model, _ = trained(perceptron(), DROPPED)
+        narrowed = narrow(freeze(model))
+        widths = []
+        round_by_price(narrowed, lambda *at: 1.0, lambda *at: widths.append(at) or 9.0)
+        assert (7, 3) in widths
+        assert (6, 3) not in widths
+
+    def test_blocks_begin_half_a_block_below_where_all_is_used(self):
+        x, _ = data()
+        coarse = coarsen(quantize(perceptron(False), 3, 2, x), {"0": 2}, 6, about=True)
+        coarse = coarse.get_submodule("0_coarse")
+        _, _, offset = coarse.units()
+        rows = coarse._codes(coarse._layer[0])[0].flatten(1)
+        low = torch.minimum(rows * coarse.grid.low, rows * coarse.grid.high).sum(1)
+        span = rows.abs().sum(1) * coarse.grid.codomain.span
+        used = span >= 63 - 4  # not pruned yet
+        assert used.any()
+        assert (offset + low == 2)[used].all()
 
 
 class TestRefusals:

@@ -31,10 +31,17 @@ class Coarse(nn.Module):
         proxy: the activation quantiser that it reads.
         bits: how many bits are dropped.
         accumulator_bits: span bits that the accumulator is pruned to.
+        about: whether half a block is to stay free at both ends, for bits dropped approximately.
     """
 
     def __init__(
-        self, name: str, layer: nn.Module, proxy: nn.Module, bits: int, accumulator_bits: int
+        self,
+        name: str,
+        layer: nn.Module,
+        proxy: nn.Module,
+        bits: int,
+        accumulator_bits: int,
+        about: bool = False,
     ) -> None:
         super().__init__()
         # Not as modules of its own, which would have their state stored twice.
@@ -42,7 +49,7 @@ class Coarse(nn.Module):
         self.name = name
         with torch.no_grad():
             self.grid = activation_rounding(name, proxy)
-        self.bits, self.accumulator_bits = bits, accumulator_bits
+        self.bits, self.accumulator_bits, self.about = bits, accumulator_bits, about
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
         """Return `y` [batch, channels, ...], each value at the middle of its block."""
@@ -64,9 +71,11 @@ class Coarse(nn.Module):
         rows = codes.flatten(1)
         low = torch.minimum(rows * self.grid.low, rows * self.grid.high).sum(1)
         span = rows.abs().sum(1) * self.grid.codomain.span
-        room = (2.0**self.accumulator_bits - 1 - span).clamp(min=0)
-        into_block = torch.remainder(torch.round(bias / scale) + low, 2.0**self.bits)
-        return scale, bias, torch.minimum(into_block, room) - low
+        block = 2.0**self.bits
+        free = block / 2 if self.about else 0.0
+        room = (2.0**self.accumulator_bits - 1 - 2 * free - span).clamp(min=0)
+        into_block = torch.remainder(torch.round(bias / scale) + low - free, block)
+        return scale, bias, free + torch.minimum(into_block, room) - low
 
     def _codes(self, layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the codes of the moment, whole floats shaped like the weight, and their scales."""
@@ -78,7 +87,8 @@ class Coarse(nn.Module):
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
-        return f"bits={self.bits}, accumulator_bits={self.accumulator_bits}"
+        about = ", about=True" if self.about else ""
+        return f"bits={self.bits}, accumulator_bits={self.accumulator_bits}{about}"
 
 
 def _scale(proxy: Any) -> torch.Tensor:

@@ -25,6 +25,8 @@ def coarsen(
     model: nn.Module,
     bits: int | Mapping[str, int],
     accumulator_bits: int | Mapping[str, int],
+    *,
+    about: bool = False,
 ) -> nn.Module:
     """Return `model` with accumulators that tables read without their lowest bits.
 
@@ -38,6 +40,10 @@ def coarsen(
         model: from `quantize`, or built with Brevitas's layers; stays as it is.
         bits: how many bits are dropped; or layer name → how many.
         accumulator_bits: span bits of the accumulators, more than `bits`; or layer name → bits.
+        about: leave half a block free at both ends of each accumulator, without which
+            `compile(rounding="approximate")` needs one bit more to drop them. Give the pruner
+            the same `bits` by layer name: `Accumulator(..., dropped_about=bits)`. Exact rounding
+            drops them as well.
 
     Raises:
         UnknownLayerError: a name that no layer has whose accumulators go into a table alone.
@@ -69,7 +75,7 @@ def coarsen(
         if dropped[name] == 0:
             continue
         layer, width = traced.get_submodule(str(call.target)), _width(name, accumulator_bits)
-        coarse = Coarse(name, layer, proxy, dropped[name], width)
+        coarse = Coarse(name, layer, proxy, dropped[name], width, about)
         _insert(traced, call, f"{name}_coarse", coarse)
     # Modules in the order of the graph, as a copy has them: averages match parameters by it.
     ordered = GraphModule(traced, traced.graph, type(traced).__name__)
