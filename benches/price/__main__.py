@@ -9,12 +9,13 @@ FIGURE = "price/price.png"
 
 def main() -> None:
     """Regenerate the price section of RESULTS.md."""
+    ours = {dataset: run.ours_of(dataset) for dataset in RECIPES}
     rows = {
-        dataset: report.ours_rows(run.ours_of(dataset)) + report.their_rows(run.theirs_of(dataset))
+        dataset: report.ours_rows(ours[dataset]) + report.their_rows(run.theirs_of(dataset))
         for dataset in RECIPES
     }
     report.draw(rows, RESULTS.parent / FIGURE)
-    write_section("prices", report.section(rows, FIGURE))
+    write_section("prices", report.section(rows, FIGURE, report.sizes(ours.values())))
 
 
 if __name__ == "__main__":
