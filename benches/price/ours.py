@@ -51,16 +51,20 @@ CANDIDATES: dict[str, tuple[Candidate, ...]] = {
         _candidate((6, 6, 5), (3, 3), (3, 2, 2), about=True),
         _candidate((8, 8, 6), (4, 3), (5, 3, 3), about=True),
     ),
-    "mnist_5k": (),
+    "mnist_5k": (
+        _candidate((6, 6, 6), (2, 2), (3, 2, 2)),
+        _candidate((8, 8, 6), (4, 4), (4, 3, 2), about=True),
+        _candidate((5, 5, 6), (1, 1), (3, 2, 2)),
+    ),
 }
 
 
 def points(split: str, seeds: range, dataset: str) -> Iterator[dict[str, Any]]:
-    """Yield the points of one data set and split, each candidate on all seeds."""
+    """Yield the points of one data set and split."""
     candidates = list(CANDIDATES.get(dataset, ()))
     candidates += [c for pair in STEPS for c in pair if c not in candidates]
-    for candidate in candidates:
-        for seed in seeds:
+    for seed in seeds:
+        for candidate in candidates:
             yield {"dataset": dataset, "split": split, "seed": seed, **candidate}
 
 
