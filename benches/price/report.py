@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benches.price.ours import STEPS
 from benches.results import table
-from secateur.sweeps import Results
+from secateur.sweeps import Record
 
 HEAD = ["network", "rounding", "accuracy", "complexity", "corners that differ", "seeds"]
 OURS = "secateur "
@@ -56,12 +56,10 @@ class Row(NamedTuple):
         return "approximate" if self.rounding.startswith("approximate") else "exact"
 
 
-def ours_rows(results: Results) -> list[Row]:
+def ours_rows(records: Iterable[Record]) -> list[Row]:
     """Return one row for each of our results and roundings."""
     rows: list[Row] = []
-    for record in results:
-        if record.failed:
-            continue
+    for record in records:
         v: Mapping[str, Any] = record.values
         name = OURS + label(record.point)
         rows.append(Row(name, "none", v["accuracy"], v["none"], 0))
@@ -209,6 +207,8 @@ listed was drawn up beside runs on validation splits, before the test split.
             for row in averaged
         ]
         parts.append(f"### {dataset}\n\n{table(HEAD, cells)}\n")
+        if any(row.seeds < max(r.seeds for r in averaged) for row in averaged):
+            parts.append("Not every network was measured on every seed.\n")
         parts.append(
             "Ours at each accuracy that Concrete ML reaches at its price: the cheapest of at least "
             "that accuracy.\n\n"
@@ -245,19 +245,23 @@ def corners(rows: Sequence[Row]) -> str:
     )
 
 
-def sizes(results: Iterable[Results]) -> str:
+def sizes(records: Iterable[Record]) -> str:
     """Return what is sent of our exact circuits, compressed by the backend's options and not."""
-    found = [r.values for each in results for r in each if not r.failed]
+    found = [record.values for record in records]
     if not found:
         return ""
 
-    def ratios(what: str) -> str:
-        shares = [v[f"packed_{what}_bytes"] / v[f"{what}_bytes"] for v in found]
-        return f"{min(shares):.2g} to {max(shares):.2g}"
+    def span(values: Iterable[float]) -> str:
+        found = list(values)
+        return f"{min(found):.2g} to {max(found):.2g}"
 
+    keys = span(v["packed_key_bytes"] / v["key_bytes"] for v in found)
+    inputs = span(v["input_bytes"] / 1e6 for v in found)
+    packed = span(v["packed_input_bytes"] / 1e3 for v in found)
     return (
         f"Compressed by the backend's own options, evaluation keys of the {len(found)} exact "
-        f"circuits of secateur take {ratios('key')} of their size, inputs {ratios('input')}.\n"
+        f"circuits of secateur take {keys} of their size; inputs {packed} kB in place of {inputs} "
+        "MB.\n"
     )
 
 

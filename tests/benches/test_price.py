@@ -1,6 +1,7 @@
 """The bench of prices: its tasks, its tables, and what it does where the rival cannot be had."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from benches.price import ours, report, run
 from benches.price.data import CORNERS, RECIPES, Recipe, task
 from benches.price.report import Row
 from secateur import analyze
-from secateur.sweeps import Results
+from secateur.sweeps import sweep
 
 
 def small():
@@ -169,4 +170,28 @@ def test_results_of_the_rival_that_are_known_are_not_measured_again(monkeypatch,
         + "\n"
     )
     assert [r["method"] for r in run.theirs_of("digits")] == ["classifier"]
-    assert report.ours_rows(Results(())) == []
+
+
+def test_what_the_journals_have_can_be_written_without_measuring(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "OURS", tmp_path / "ours.jsonl")
+    monkeypatch.setattr(run, "THEIRS", tmp_path / "theirs.jsonl")
+    monkeypatch.setattr(run, "environment", lambda: pytest.fail("nothing is to be measured"))
+    assert run.ours_of("digits", measuring=False) == run.theirs_of("digits", measuring=False) == []
+    point = {"dataset": "digits", **ours._candidate((5, 5, 6), (1, 1), (3, 2, 2))}
+    values = {"accuracy": 0.9, "none": 2e10, "exact": 1e10, "corners_wrong": 0}
+    sweep([point, {**point, "dataset": "other"}], Measured(values), journal=run.OURS)
+    (record,) = run.ours_of("digits", measuring=False)
+    assert report.ours_rows([record]) == [
+        Row("secateur 5−1·5−1·6, 3/2/2", "none", 0.9, 2e10, 0),
+        Row("secateur 5−1·5−1·6, 3/2/2", "exact", 0.9, 1e10, 0),
+    ]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measures the same of every point."""
+
+    values: dict[str, float]
+
+    def __call__(self, point):
+        return self.values
