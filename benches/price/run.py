@@ -22,8 +22,8 @@ RIVAL = "concrete-ml==1.9.0"
 #: What Concrete ML is asked for; Brevitas networks with each rounding of `rival.ROUNDINGS`.
 RIVALS = (
     {"method": "brevitas", "bits": 3},
-    {"method": "brevitas", "bits": 2},
     {"method": "brevitas", "bits": 4},
+    {"method": "brevitas", "bits": 2},
     {"method": "classifier", "bits": 4, "pruned": 0.0},
     {"method": "classifier", "bits": 4, "pruned": 0.5},
     {"method": "classifier", "bits": 3, "pruned": 0.0},
