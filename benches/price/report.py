@@ -208,7 +208,7 @@ listed was drawn up beside runs on validation splits, before the test split.
         ]
         parts.append(f"### {dataset}\n\n{table(HEAD, cells)}\n")
         if any(row.seeds < max(r.seeds for r in averaged) for row in averaged):
-            parts.append("Not every network was measured on every seed.\n")
+            parts.append("Not every network was measured on every seed; the column says on how many.\n")
         parts.append(
             "Ours at each accuracy that Concrete ML reaches at its price: the cheapest of at least "
             "that accuracy.\n\n"
@@ -253,7 +253,7 @@ def sizes(records: Iterable[Record]) -> str:
 
     def span(values: Iterable[float]) -> str:
         found = list(values)
-        return f"{min(found):.2g} to {max(found):.2g}"
+        return f"{min(found):.3g} to {max(found):.3g}"
 
     keys = span(v["packed_key_bytes"] / v["key_bytes"] for v in found)
     inputs = span(v["input_bytes"] / 1e6 for v in found)
