@@ -208,7 +208,9 @@ listed was drawn up beside runs on validation splits, before the test split.
         ]
         parts.append(f"### {dataset}\n\n{table(HEAD, cells)}\n")
         if any(row.seeds < max(r.seeds for r in averaged) for row in averaged):
-            parts.append("Not every network was measured on every seed; the column says on how many.\n")
+            parts.append(
+                "Not every network was measured on every seed; the column says on how many.\n"
+            )
         parts.append(
             "Ours at each accuracy that Concrete ML reaches at its price: the cheapest of at least "
             "that accuracy.\n\n"
