@@ -12,33 +12,60 @@ import torch
 import secateur
 from benches.price.data import RECIPES, Task, task
 from secateur.network import Network
+from secateur.pruning import Accumulator
 from secateur.pruning.schedule import Reselect
 
 P_ERROR = 2.0**-40
 #: Training steps between two selections of the pruner.
 EVERY = 5
-#: How many held-out samples and corners are simulated, where circuits do not compute exactly.
-SIMULATED = 200
+COMPRESSED = {"compress_input_ciphertexts": True, "compress_evaluation_keys": True}
 
-#: Bits of each accumulator, of these dropped before its lookups, and of weights, activations and
-#: input; the part of the neurons that is kept of each hidden layer.
-CANDIDATES = (
-    {"bits": (4, 4, 6), "dropped": (0, 0), "formats": (2, 2, 2)},
-    {"bits": (5, 5, 6), "dropped": (1, 1), "formats": (3, 2, 2)},
-    {"bits": (6, 5, 6), "dropped": (2, 1), "formats": (3, 2, 2)},
-    {"bits": (6, 5, 6), "dropped": (2, 1), "formats": (3, 2, 2), "kept": (0.94, 0.88)},
-    {"bits": (6, 6, 6), "dropped": (2, 2), "formats": (3, 2, 2)},
-    {"bits": (6, 6, 7), "dropped": (2, 2), "formats": (3, 2, 2)},
-    {"bits": (7, 6, 6), "dropped": (3, 2), "formats": (3, 2, 2)},
-    {"bits": (8, 8, 6), "dropped": (4, 4), "formats": (3, 3, 2)},
+#: Bits of each accumulator, of these dropped before its lookups, of weights, activations and
+#: input; whether the bits are dropped about; the part of the neurons that each hidden layer has.
+Candidate = dict[str, Any]
+
+
+def _candidate(
+    bits: tuple[int, ...],
+    dropped: tuple[int, ...],
+    formats: tuple[int, ...],
+    about: bool = False,
+    kept: tuple[float, ...] = (1.0, 1.0),
+) -> Candidate:
+    return {"bits": bits, "dropped": dropped, "formats": formats, "about": about, "kept": kept}
+
+
+#: The same widths and formats with free steps and with steps of 2^dropped: what the steps cost.
+STEPS = (
+    (_candidate((6, 6, 7), (0, 0), (3, 2, 2)), _candidate((6, 6, 7), (2, 2), (3, 2, 2))),
+    (_candidate((8, 8, 7), (0, 0), (3, 3, 3)), _candidate((8, 8, 7), (4, 4), (3, 3, 3))),
 )
+
+CANDIDATES: dict[str, tuple[Candidate, ...]] = {
+    "digits": (
+        _candidate((5, 5, 6), (1, 1), (3, 2, 2)),
+        _candidate((6, 6, 6), (2, 2), (3, 2, 2)),
+        _candidate((7, 7, 6), (3, 3), (4, 3, 3)),
+        _candidate((8, 8, 5), (4, 4), (4, 3, 3), about=True),
+        _candidate((6, 6, 6), (2, 2), (3, 2, 2), about=True),
+        _candidate((6, 6, 5), (3, 3), (3, 2, 2), about=True),
+        _candidate((8, 8, 6), (4, 3), (5, 3, 3), about=True),
+    ),
+    "mnist_5k": (
+        _candidate((6, 6, 6), (2, 2), (3, 2, 2)),
+        _candidate((8, 8, 6), (4, 4), (4, 3, 2), about=True),
+        _candidate((5, 5, 6), (1, 1), (3, 2, 2)),
+    ),
+}
 
 
 def points(split: str, seeds: range, dataset: str) -> Iterator[dict[str, Any]]:
     """Yield the points of one data set and split."""
+    candidates = list(CANDIDATES.get(dataset, ()))
+    candidates += [c for pair in STEPS for c in pair if c not in candidates]
     for seed in seeds:
-        for candidate in CANDIDATES:
-            yield {"dataset": dataset, "split": split, "seed": seed, "kept": (1.0, 1.0)} | candidate
+        for candidate in candidates:
+            yield {"dataset": dataset, "split": split, "seed": seed, **candidate}
 
 
 def network(point: Mapping[str, Any]) -> tuple[Network, Task]:
@@ -53,8 +80,10 @@ def network(point: Mapping[str, Any]) -> tuple[Network, Task]:
     ).train()
     layers = [name for name, m in model.named_modules() if isinstance(m, qnn.QuantLinear)]
     bits = dict(zip(layers, point["bits"], strict=True))
-    model = secateur.coarsen(model, dict(zip(layers, point["dropped"], strict=False)), bits)
-    pruner = secateur.Pruner(model, "accumulator", bits=bits, schedule=Reselect(EVERY))
+    dropped = dict(zip(layers, point["dropped"], strict=False))
+    model = secateur.coarsen(model, dropped, bits, about=point["about"])
+    strategy = Accumulator(bits=bits, dropped_about=dropped if point["about"] else {})
+    pruner = secateur.Pruner(model, strategy, schedule=Reselect(EVERY))
     settling = max(1, recipe.quantized_epochs // 5)
     given.train_on(model, recipe.quantized_epochs - settling, pruner=pruner)
     pruner.finish()
@@ -68,9 +97,11 @@ def measure(point: Mapping[str, Any]) -> dict[str, float | int]:
     Returns:
         accuracy: of the integers, which exact circuits decrypt.
         none, exact, approximate: complexity with lookups so rounded.
-        approximate_accuracy: simulated, on some of the held-out samples.
+        approximate_accuracy: simulated.
         corners_wrong, approximate_corners_wrong: of 200 corners of the training samples' own
             range, how many give other integers in the simulated circuit than in the network.
+        input_bytes, key_bytes and their packed_ likes: of the exact circuit, as its backend
+            sends them, and compressed by its own options.
     """
     made, given = network(point)
     x, y = given.held_out
@@ -79,19 +110,26 @@ def measure(point: Mapping[str, Any]) -> dict[str, float | int]:
         "none": float(_compiled(made, "none").price.complexity),
     }
     corners = made.quantize_input(given.corners())
-    for rounding in ("exact", "approximate"):
+    for rounding in ("exact", "approximate") if point["about"] else ("exact",):
         circuit = _compiled(made, rounding)
         values[rounding] = float(circuit.price.complexity)
-        if point["split"] != "test":
-            continue
         wrong = (circuit.simulate(corners) != made(corners)).any(axis=1).sum()
-        values["corners_wrong" if rounding == "exact" else "approximate_corners_wrong"] = int(wrong)
-        if rounding == "approximate":
-            codes = made.quantize_input(x[:SIMULATED])
-            outputs = made.output.dequantize(circuit.simulate(codes))
-            values["approximate_accuracy"] = float((outputs.argmax(1) == y[:SIMULATED]).mean())
+        if rounding == "exact":
+            values["corners_wrong"] = int(wrong)
+            small = _compiled(made, rounding, COMPRESSED).price
+            for prefix, price in ("", circuit.price), ("packed_", small):
+                values[prefix + "key_bytes"] = price.evaluation_key_bytes
+                values[prefix + "input_bytes"] = price.input_bytes
+            continue
+        values["approximate_corners_wrong"] = int(wrong)
+        outputs = made.output.dequantize(circuit.simulate(made.quantize_input(x)))
+        values["approximate_accuracy"] = float((outputs.argmax(1) == y).mean())
     return values
 
 
-def _compiled(made: Network, rounding: Any) -> secateur.Circuit:
-    return secateur.compile(made, "concrete-python", p_error=P_ERROR, rounding=rounding)
+def _compiled(
+    made: Network, rounding: Any, configuration: Mapping[str, Any] | None = None
+) -> secateur.Circuit:
+    return secateur.compile(
+        made, "concrete-python", p_error=P_ERROR, rounding=rounding, configuration=configuration
+    )

@@ -15,6 +15,10 @@ from secateur.reading.torch.quantizers import (
     settable_scale,
 )
 
+#: Standard deviation of the noise of an approximate rounding, in blocks: at a p_error of 2^-40
+#: half a block is 7.1 of it, and the backend's parameters come near that.
+_NOISE = 1 / 14
+
 
 class Coarse(nn.Module):
     """The floats of a layer, as if the accumulator had lost its lowest bits.
@@ -57,7 +61,11 @@ class Coarse(nn.Module):
         with torch.no_grad():
             scale, bias, offset = (side.reshape(column) for side in self.units())
             block = 2.0**self.bits
-            blocks = torch.floor((torch.round((y - bias) / scale) + offset) / block)
+            accumulators = torch.round((y - bias) / scale) + offset
+            if self.about and self.training:
+                # Integers lie amid their values, so that neither side of a step is likelier.
+                accumulators += 0.5 + torch.randn_like(accumulators) * (block * _NOISE)
+            blocks = torch.floor(accumulators / block)
             middle = blocks * block + (block - 1) / 2 - offset
             coarse = middle * scale + bias
         return y + (coarse - y).detach()
