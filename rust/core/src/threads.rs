@@ -160,8 +160,10 @@ where
     };
     let queue = Mutex::new(items.enumerate());
     let failed = Mutex::new(None::<(usize, Error)>);
+    // A function of its own: in the head of the loop the lock would be held while its body works.
+    let next = || locked(&queue).next();
     let help = || {
-        while let Some((index, item)) = locked(&queue).next() {
+        while let Some((index, item)) = next() {
             if let Err(error) = work(item) {
                 let mut failed = locked(&failed);
                 if failed.as_ref().is_none_or(|(first, _)| index < *first) {
@@ -184,4 +186,31 @@ where
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Condvar;
+
+    use super::*;
+
+    #[test]
+    fn items_are_done_at_the_same_time() {
+        set_num_threads(2).unwrap();
+        let (begun, both) = (Mutex::new(0), Condvar::new());
+        // Each waits for the other to begin.
+        let meet = |_| {
+            let mut begun = locked(&begun);
+            *begun += 1;
+            both.notify_all();
+            let long = Duration::from_secs(60);
+            let (begun, _) = both.wait_timeout_while(begun, long, |n| *n < 2).unwrap();
+            match *begun {
+                2 => Ok(()),
+                _ => Err(Error::Memory { bytes: 0 }),
+            }
+        };
+        assert!(share(true, 0..2, meet).is_ok());
+        set_num_threads(0).unwrap();
+    }
 }
