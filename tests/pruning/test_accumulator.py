@@ -10,6 +10,7 @@ from layers import layer, problem, small_layers
 
 from networks import EXAMPLES, example
 from secateur.errors import (
+    AccumulatorOverflowError,
     BrokenPromiseError,
     InfeasibleError,
     OptionError,
@@ -155,6 +156,13 @@ class TestRoomForBlocks:
         given = Accumulator(bits=bits, dropped_about={"fc": dropped})
         assert apply_strategy(problem(layer([[1]], 0, most)), given)["fc"].all()
         assert not apply_strategy(problem(layer([[1]], 0, most + 1)), given)["fc"].any()
+
+    def test_refuses_inputs_that_64_bits_do_not_hold_so(self):
+        far = problem(layer([[1]], 2**60, 2**60 + 3))
+        assert apply_strategy(far, Accumulator(bits=6))["fc"].all()
+        with pytest.raises(AccumulatorOverflowError, match="layer 'fc'") as caught:
+            apply_strategy(far, Accumulator(bits=6, dropped_about={"fc": 3}))
+        assert caught.value.layer == "fc"
 
     def test_holds_for_the_layers_that_are_named(self):
         both = problem(layer([[1, 1]], name="a"), layer([[1, 1]], name="b"))

@@ -162,13 +162,13 @@ class Accumulator:
 
 def _select(layer: PrunableLayer, scores: Floats, width: int | Span, budget: Budget) -> Mask:
     rows = len(layer.codes)
-    factor, bits = width.budget if isinstance(width, Span) else (1, width)
+    low, high, bits = layer.budgeted(width)
     try:
         kept = bounds.select(
             layer.codes.reshape(rows, -1),
             scores.reshape(rows, -1),
-            factor * layer.per_row(layer.low),
-            factor * layer.per_row(layer.high),
+            low,
+            high,
             bits,
             budget=budget,
             bias=layer.bias,

@@ -329,7 +329,8 @@ class Miss:
             case Range(low, high):
                 promised = f"values from {low} to {high}"
             case Span(most):
-                promised, needs = f"a span of at most {most}", f"spans {self.high - self.low}"
+                promised = f"a span of at most {most}"
+                needs = f"spans {Range(self.low, self.high).span}"
             case bits:
                 promised = f"{bits} span bits"
         return (

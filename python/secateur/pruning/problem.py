@@ -268,8 +268,7 @@ class PrunableLayer:
             )
         rows = len(self.weight)
         weight, mask = self.weight.reshape(rows, -1), self.mask.reshape(rows, -1)
-        factor, bits = width.budget if isinstance(width, Span) else (1, width)
-        low, high = (factor * self.per_row(end) for end in (self.low, self.high))
+        low, high, bits = self.budgeted(width)
         kept = None if mask.all() else mask
         try:
             return bounds.fit_scales(
@@ -277,6 +276,22 @@ class PrunableLayer:
             )
         except NotFiniteError as error:
             raise error.at_layer(self.name) from None
+
+    def budgeted(self, width: int | Span) -> tuple[Integers, Integers, int]:
+        """Return lows and highs of the inputs, by row, and bits, by which the engine keeps `width`.
+
+        Raises:
+            AccumulatorOverflowError: inputs so great that 64 bits do not hold them so; names the
+                layer.
+        """
+        if not isinstance(width, Span):
+            return self.per_row(self.low), self.per_row(self.high), width
+        factor, bits = width.budget
+        try:
+            given = Ranges(self.low, self.high) * factor
+        except AccumulatorOverflowError as error:
+            raise error.at_layer(self.name) from None
+        return self.per_row(given.low), self.per_row(given.high), bits
 
     def spread(self, per_tap: NDArray[Any]) -> NDArray[Any]:
         """Return `per_tap` [groups, in / groups, *kernel] repeated for every weight."""

@@ -31,7 +31,7 @@ from secateur.pruning.apply import (
 )
 from secateur.pruning.couplings import couplings_of
 from secateur.pruning.hold import Hold
-from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem, Span
+from secateur.pruning.problem import Floats, Mask, Masks, PrunableLayer, PruningProblem
 from secateur.pruning.prune import fixed_of, layer_of, problem_of
 from secateur.pruning.schedule import Reselect, Schedule
 from secateur.pruning.strategy import Strategy, method_of
@@ -337,10 +337,8 @@ class Pruner:
                 if isinstance(width, Range) or (isinstance(width, int) and width < 0):
                     holds.append(None)
                     continue
-                layer = self._structure[name]
-                factor, bits = width.budget if isinstance(width, Span) else (1, min(width, 64))
-                low, high = (factor * layer.per_row(end) for end in (layer.low, layer.high))
-                holds.append(Hold.on(name, self._module(name), low, high, bits))
+                low, high, bits = self._structure[name].budgeted(width)
+                holds.append(Hold.on(name, self._module(name), low, high, min(bits, 64)))
         found = tuple(hold for hold in holds if hold is not None)
         self._holds = found, len(found) < len(holds)
         return self._holds
