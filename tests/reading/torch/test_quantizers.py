@@ -135,6 +135,16 @@ class TestScales:
         assert torch.equal(settable_scale(layer, grid), layer.weight_quant.scale())
         assert layer.weight_quant.tensor_quant.scaling_impl.value.requires_grad
 
+    def test_follow_bits_that_change_in_place(self):
+        layer = ours(3)
+        before = settable_grid(layer)
+        assert settable_grid(layer) is before
+        width = layer.weight_quant.tensor_quant.msb_clamp_bit_width_impl.bit_width
+        width.value.fill_(4.0)
+        grid = settable_grid(layer)
+        assert (before.high, grid.high) == (3, 7)
+        assert torch.equal(settable_scale(layer, grid), layer.weight_quant.scale())
+
     @pytest.mark.parametrize(
         "quantizer",
         [

@@ -361,8 +361,9 @@ def learned_grid(quantizer: Any) -> LearnedGrid | None:
     )
 
 
-#: Quantiser → device and grid: asked for in every selection, and some thirty calls of Brevitas.
-_GRIDS: WeakKeyDictionary[nn.Module, tuple[torch.device, LearnedGrid]] = WeakKeyDictionary()
+#: Quantiser → what its grid was derived from, and the grid: asked for in every selection, and
+#: some thirty calls of Brevitas.
+_GRIDS: WeakKeyDictionary[nn.Module, tuple[object, LearnedGrid]] = WeakKeyDictionary()
 
 
 def settable_grid(layer: Any) -> LearnedGrid | None:
@@ -372,14 +373,18 @@ def settable_grid(layer: Any) -> LearnedGrid | None:
     not learned as logarithms, or are not one for each output channel.
     """
     quantizer = layer.weight_quant.tensor_quant
-    device, grid = _GRIDS.get(quantizer, (None, None))
-    if grid is not None and device == quantizer.scaling_impl.value.device:
+    value = getattr(quantizer.scaling_impl, "value", None)
+    if value is None:
+        return None
+    origin = value.device, value.dtype, float(quantizer.msb_clamp_bit_width_impl())
+    known, grid = _GRIDS.get(quantizer, (None, None))
+    if grid is not None and known == origin:
         return grid
     grid = learned_grid(quantizer)
     # A masked weight is computed whenever it is asked for.
     if grid is None or quantizer.scaling_impl.value.numel() != len(masks.unmasked(layer)):
         return None
-    _GRIDS[quantizer] = quantizer.scaling_impl.value.device, grid
+    _GRIDS[quantizer] = origin, grid
     return grid
 
 
