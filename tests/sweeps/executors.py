@@ -39,7 +39,11 @@ def loky():
 @contextmanager
 def dask():
     distributed = pytest.importorskip("distributed")
+    config = pytest.importorskip("dask").config
     with (
+        # It reads the frames of running threads, which has crashed interpreters (dask/distributed
+        # issue 5972).
+        config.set({"distributed.worker.profile.enabled": False}),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
         ) as cluster,
