@@ -179,7 +179,7 @@ impl Source for Masked<'_> {
 }
 
 /// Vectors of bytes are added up so many at a time.
-const MOST_TOTALS: usize = 1 << 20;
+const MOST_TOTALS: usize = 1 << 17;
 
 /// Sum of the positive and sum of the negative codes of a row.
 #[inline(always)]
@@ -197,19 +197,16 @@ fn byte_sums<V: Vectors, S: Source>(v: V, row: S) -> (i128, i128) {
     let (mut positive, mut magnitude) = (0_i64, 0_i64);
     for start in (0..all).step_by(MOST_TOTALS) {
         let end = (start + MOST_TOTALS).min(all);
-        let (mut p, mut m) = (v.no_totals(), v.no_totals());
+        let mut totals = v.no_totals();
         for index in start..end.min(full) {
-            let codes = whole.bytes(v, index);
-            p = v.add_bytes(p, v.positive(codes));
-            m = v.add_bytes(m, v.magnitude(codes));
+            totals = v.add_codes(totals, whole.bytes(v, index));
         }
         if end > full {
-            let codes = v.bytes(&row.last(full * V::BYTES), 0);
-            p = v.add_bytes(p, v.positive(codes));
-            m = v.add_bytes(m, v.magnitude(codes));
+            totals = v.add_codes(totals, v.bytes(&row.last(full * V::BYTES), 0));
         }
-        positive += v.total(p);
-        magnitude += v.total(m);
+        let (p, m) = v.totals(totals);
+        positive += p;
+        magnitude += m;
     }
     (positive.into(), (positive - magnitude).into())
 }

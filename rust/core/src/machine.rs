@@ -2,6 +2,8 @@
 
 use pulp::{Arch, NullaryFnOnce};
 
+#[cfg(target_arch = "x86_64")]
+use crate::vectors::{Avx512, Pairs};
 use crate::vectors::{Plain, Vectors};
 
 /// A kernel, compiled once per instruction set.
@@ -23,6 +25,8 @@ enum Set {
     V3(pulp::x86::V3),
     #[cfg(target_arch = "x86_64")]
     V4(pulp::x86::V4),
+    #[cfg(target_arch = "x86_64")]
+    Vnni(pulp::x86::V4, secateur_vnni::Vnni),
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
 }
@@ -33,7 +37,10 @@ impl Machine {
     pub fn best() -> Self {
         Self(match Arch::new() {
             #[cfg(target_arch = "x86_64")]
-            Arch::V4(v4) => Set::V4(v4),
+            Arch::V4(v4) => match secateur_vnni::Vnni::try_new() {
+                Some(vnni) => Set::Vnni(v4, vnni),
+                None => Set::V4(v4),
+            },
             #[cfg(target_arch = "x86_64")]
             Arch::V3(v3) => Set::V3(v3),
             #[cfg(target_arch = "aarch64")]
@@ -48,7 +55,10 @@ impl Machine {
         #[cfg(target_arch = "x86_64")]
         {
             sets.extend(pulp::x86::V3::try_new().map(Set::V3));
-            sets.extend(pulp::x86::V4::try_new().map(Set::V4));
+            if let Some(v4) = pulp::x86::V4::try_new() {
+                sets.push(Set::V4(v4));
+                sets.extend(secateur_vnni::Vnni::try_new().map(|vnni| Set::Vnni(v4, vnni)));
+            }
         }
         #[cfg(target_arch = "aarch64")]
         sets.extend(pulp::aarch64::Neon::try_new().map(Set::Neon));
@@ -62,7 +72,15 @@ impl Machine {
             #[cfg(target_arch = "x86_64")]
             Set::V3(v) => v.vectorize(Compiled { kernel, v }),
             #[cfg(target_arch = "x86_64")]
-            Set::V4(v) => v.vectorize(Compiled { kernel, v }),
+            Set::V4(v4) => {
+                let v = Avx512 { v4, dots: Pairs };
+                v4.vectorize(Compiled { kernel, v })
+            }
+            #[cfg(target_arch = "x86_64")]
+            Set::Vnni(v4, dots) => {
+                let v = Avx512 { v4, dots };
+                dots.vectorize(Compiled { kernel, v })
+            }
             #[cfg(target_arch = "aarch64")]
             Set::Neon(v) => v.vectorize(Compiled { kernel, v }),
         }

@@ -13,7 +13,7 @@ pub(crate) trait Vectors: Copy {
     type Shorts: Copy;
     /// Sums of products, in lanes of 32 bits.
     type Products: Copy;
-    /// Sums of unsigned bytes.
+    /// Sums of codes and of their magnitudes.
     type Totals: Copy;
     /// How many bytes a vector holds.
     const BYTES: usize;
@@ -23,13 +23,12 @@ pub(crate) trait Vectors: Copy {
     fn kept_bytes(self, values: &[i8], mask: &[u8], index: usize) -> Self::Bytes;
     /// The larger of each byte and zero.
     fn positive(self, bytes: Self::Bytes) -> Self::Bytes;
-    /// Magnitudes, as unsigned bytes: up to 128.
-    fn magnitude(self, bytes: Self::Bytes) -> Self::Bytes;
 
     fn no_totals(self) -> Self::Totals;
-    /// Adds unsigned bytes; at most 2²⁰ vectors of them.
-    fn add_bytes(self, totals: Self::Totals, bytes: Self::Bytes) -> Self::Totals;
-    fn total(self, totals: Self::Totals) -> i64;
+    /// Adds a vector of codes, at most 2¹⁷ of them.
+    fn add_codes(self, totals: Self::Totals, codes: Self::Bytes) -> Self::Totals;
+    /// The sum of the positive codes, and of the magnitudes of all.
+    fn totals(self, totals: Self::Totals) -> (i64, i64);
 
     fn no_products(self) -> Self::Products;
     /// Adds `high · code` for each byte, `high` in 0 to 127: two products are less than 2¹⁵.
@@ -101,7 +100,7 @@ impl Vectors for Plain {
     type Bytes = [i8; PLAIN];
     type Shorts = [i16; PLAIN / 2];
     type Products = [i32; PLAIN];
-    type Totals = [u32; PLAIN];
+    type Totals = [[u32; PLAIN]; 2];
     const BYTES: usize = PLAIN;
 
     #[inline(always)]
@@ -122,24 +121,24 @@ impl Vectors for Plain {
     }
 
     #[inline(always)]
-    fn magnitude(self, bytes: Self::Bytes) -> Self::Bytes {
-        bytes.map(i8::wrapping_abs)
-    }
-
-    #[inline(always)]
     fn no_totals(self) -> Self::Totals {
-        [0; PLAIN]
+        [[0; PLAIN]; 2]
     }
 
     #[inline(always)]
-    fn add_bytes(self, totals: Self::Totals, bytes: Self::Bytes) -> Self::Totals {
-        // At most 2²⁰ · 255.
-        std::array::from_fn(|lane| totals[lane].wrapping_add(u32::from(bytes[lane] as u8)))
+    fn add_codes(self, [positive, magnitude]: Self::Totals, codes: Self::Bytes) -> Self::Totals {
+        // At most 2¹⁷ · 128.
+        let add = |sum: u32, byte: u8| sum.wrapping_add(u32::from(byte));
+        [
+            std::array::from_fn(|lane| add(positive[lane], codes[lane].max(0) as u8)),
+            std::array::from_fn(|lane| add(magnitude[lane], codes[lane].unsigned_abs())),
+        ]
     }
 
     #[inline(always)]
-    fn total(self, totals: Self::Totals) -> i64 {
-        totals.iter().copied().map(i64::from).sum()
+    fn totals(self, totals: Self::Totals) -> (i64, i64) {
+        let [positive, magnitude] = totals.map(|sums| sums.iter().copied().map(i64::from).sum());
+        (positive, magnitude)
     }
 
     #[inline(always)]
@@ -240,16 +239,20 @@ impl Vectors for Plain {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx512, Pairs};
+
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{Vectors, WIDEST, cast, chunk};
     use core::arch::x86_64::{__m128i, __m256i, __m512i};
     use pulp::x86::{V3, V4};
+    use secateur_vnni::Vnni;
 
     impl Vectors for V3 {
         type Bytes = __m256i;
         type Shorts = __m256i;
         type Products = __m256i;
-        type Totals = __m256i;
+        type Totals = [__m256i; 2];
         const BYTES: usize = 32;
 
         #[inline(always)]
@@ -273,26 +276,28 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn magnitude(self, bytes: __m256i) -> __m256i {
-            self.avx2._mm256_abs_epi8(bytes)
+        fn no_totals(self) -> [__m256i; 2] {
+            [self.avx._mm256_setzero_si256(); 2]
         }
 
         #[inline(always)]
-        fn no_totals(self) -> __m256i {
-            self.avx._mm256_setzero_si256()
-        }
-
-        #[inline(always)]
-        fn add_bytes(self, totals: __m256i, bytes: __m256i) -> __m256i {
+        fn add_codes(self, [positive, magnitude]: [__m256i; 2], codes: __m256i) -> [__m256i; 2] {
             // Eight bytes to a lane of 64 bits.
             let zero = self.avx._mm256_setzero_si256();
-            let eights = self.avx2._mm256_sad_epu8(bytes, zero);
-            self.avx2._mm256_add_epi64(totals, eights)
+            let add = |sums, bytes| {
+                let eights = self.avx2._mm256_sad_epu8(bytes, zero);
+                self.avx2._mm256_add_epi64(sums, eights)
+            };
+            [
+                add(positive, self.positive(codes)),
+                add(magnitude, self.avx2._mm256_abs_epi8(codes)),
+            ]
         }
 
         #[inline(always)]
-        fn total(self, totals: __m256i) -> i64 {
-            cast::<__m256i, [i64; 4]>(totals).iter().sum()
+        fn totals(self, totals: [__m256i; 2]) -> (i64, i64) {
+            let [positive, magnitude] = totals.map(|sums| cast::<_, [i64; 4]>(sums).iter().sum());
+            (positive, magnitude)
         }
 
         #[inline(always)]
@@ -377,11 +382,113 @@ mod x86 {
         }
     }
 
-    impl Vectors for V4 {
+    /// Vectors of 512 bits.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512<D> {
+        pub v4: V4,
+        pub dots: D,
+    }
+
+    /// How 512 bits of codes are multiplied and summed.
+    pub(crate) trait Dots: Copy {
+        /// [`Vectors::add_codes`].
+        fn add_codes(self, v4: V4, totals: [__m512i; 2], codes: __m512i) -> [__m512i; 2];
+        /// [`Vectors::totals`].
+        fn totals(self, v4: V4, totals: [__m512i; 2]) -> (i64, i64);
+        /// [`Vectors::add_byte_products`].
+        fn add_byte_products(self, v4: V4, sums: __m512i, high: __m512i, codes: __m512i)
+        -> __m512i;
+        /// [`Vectors::add_short_products`].
+        fn add_short_products(self, v4: V4, sums: __m512i, a: __m512i, b: __m512i) -> __m512i;
+    }
+
+    /// Pair by pair, as every processor with AVX-512 can.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Pairs;
+
+    impl Dots for Pairs {
+        #[inline(always)]
+        fn add_codes(
+            self,
+            v4: V4,
+            [positive, magnitude]: [__m512i; 2],
+            codes: __m512i,
+        ) -> [__m512i; 2] {
+            // Eight bytes to a lane of 64 bits.
+            let zero = v4.avx512f._mm512_setzero_si512();
+            let add = |sums, bytes| {
+                let eights = v4.avx512bw._mm512_sad_epu8(bytes, zero);
+                v4.avx512f._mm512_add_epi64(sums, eights)
+            };
+            [
+                add(positive, v4.avx512bw._mm512_max_epi8(codes, zero)),
+                add(magnitude, v4.avx512bw._mm512_abs_epi8(codes)),
+            ]
+        }
+
+        #[inline(always)]
+        fn totals(self, v4: V4, totals: [__m512i; 2]) -> (i64, i64) {
+            let [positive, magnitude] = totals.map(|sums| v4.avx512f._mm512_reduce_add_epi64(sums));
+            (positive, magnitude)
+        }
+
+        #[inline(always)]
+        fn add_byte_products(
+            self,
+            v4: V4,
+            sums: __m512i,
+            high: __m512i,
+            codes: __m512i,
+        ) -> __m512i {
+            // The pairs lie within ±2·127·128, so saturation does not occur.
+            let pairs = v4.avx512bw._mm512_maddubs_epi16(high, codes);
+            let ones = v4.avx512f._mm512_set1_epi16(1);
+            let fours = v4.avx512bw._mm512_madd_epi16(pairs, ones);
+            v4.avx512f._mm512_add_epi32(sums, fours)
+        }
+
+        #[inline(always)]
+        fn add_short_products(self, v4: V4, sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+            let pairs = v4.avx512bw._mm512_madd_epi16(a, b);
+            v4.avx512f._mm512_add_epi32(sums, pairs)
+        }
+    }
+
+    impl Dots for Vnni {
+        #[inline(always)]
+        fn add_codes(self, v4: V4, [all, magnitude]: [__m512i; 2], codes: __m512i) -> [__m512i; 2] {
+            // Lanes of 32 bits, together at most 2¹⁷ · 64 · 128. A magnitude of 128 is unsigned.
+            let ones = v4.avx512f._mm512_set1_epi8(1);
+            let magnitudes = v4.avx512bw._mm512_abs_epi8(codes);
+            [
+                Vnni::add_byte_products(self, all, ones, codes),
+                Vnni::add_byte_products(self, magnitude, magnitudes, ones),
+            ]
+        }
+
+        #[inline(always)]
+        fn totals(self, v4: V4, totals: [__m512i; 2]) -> (i64, i64) {
+            let [all, magnitude] =
+                totals.map(|sums| i64::from(v4.avx512f._mm512_reduce_add_epi32(sums)));
+            ((all + magnitude) / 2, magnitude)
+        }
+
+        #[inline(always)]
+        fn add_byte_products(self, _: V4, sums: __m512i, high: __m512i, codes: __m512i) -> __m512i {
+            Vnni::add_byte_products(self, sums, high, codes)
+        }
+
+        #[inline(always)]
+        fn add_short_products(self, _: V4, sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+            Vnni::add_short_products(self, sums, a, b)
+        }
+    }
+
+    impl<D: Dots> Vectors for Avx512<D> {
         type Bytes = __m512i;
         type Shorts = __m512i;
         type Products = __m512i;
-        type Totals = __m512i;
+        type Totals = [__m512i; 2];
         const BYTES: usize = 64;
 
         #[inline(always)]
@@ -392,68 +499,56 @@ mod x86 {
         #[inline(always)]
         fn kept_bytes(self, values: &[i8], mask: &[u8], index: usize) -> __m512i {
             let mask = cast(chunk::<u8, 64>(mask, index));
-            let kept = self.avx512bw._mm512_test_epi8_mask(mask, mask);
+            let kept = self.v4.avx512bw._mm512_test_epi8_mask(mask, mask);
             let codes = self.bytes(values, index);
-            self.avx512bw._mm512_maskz_mov_epi8(kept, codes)
+            self.v4.avx512bw._mm512_maskz_mov_epi8(kept, codes)
         }
 
         #[inline(always)]
         fn positive(self, bytes: __m512i) -> __m512i {
-            let zero = self.avx512f._mm512_setzero_si512();
-            self.avx512bw._mm512_max_epi8(bytes, zero)
+            let zero = self.v4.avx512f._mm512_setzero_si512();
+            self.v4.avx512bw._mm512_max_epi8(bytes, zero)
         }
 
         #[inline(always)]
-        fn magnitude(self, bytes: __m512i) -> __m512i {
-            self.avx512bw._mm512_abs_epi8(bytes)
+        fn no_totals(self) -> [__m512i; 2] {
+            [self.v4.avx512f._mm512_setzero_si512(); 2]
         }
 
         #[inline(always)]
-        fn no_totals(self) -> __m512i {
-            self.avx512f._mm512_setzero_si512()
+        fn add_codes(self, totals: [__m512i; 2], codes: __m512i) -> [__m512i; 2] {
+            self.dots.add_codes(self.v4, totals, codes)
         }
 
         #[inline(always)]
-        fn add_bytes(self, totals: __m512i, bytes: __m512i) -> __m512i {
-            // Eight bytes to a lane of 64 bits.
-            let zero = self.avx512f._mm512_setzero_si512();
-            let eights = self.avx512bw._mm512_sad_epu8(bytes, zero);
-            self.avx512f._mm512_add_epi64(totals, eights)
-        }
-
-        #[inline(always)]
-        fn total(self, totals: __m512i) -> i64 {
-            self.avx512f._mm512_reduce_add_epi64(totals)
+        fn totals(self, totals: [__m512i; 2]) -> (i64, i64) {
+            self.dots.totals(self.v4, totals)
         }
 
         #[inline(always)]
         fn no_products(self) -> __m512i {
-            self.avx512f._mm512_setzero_si512()
+            self.v4.avx512f._mm512_setzero_si512()
         }
 
         #[inline(always)]
         fn add_byte_products(self, sums: __m512i, high: __m512i, codes: __m512i) -> __m512i {
-            // The pairs lie within ±2·127·128, so saturation does not occur.
-            let pairs = self.avx512bw._mm512_maddubs_epi16(high, codes);
-            let ones = self.avx512f._mm512_set1_epi16(1);
-            let fours = self.avx512bw._mm512_madd_epi16(pairs, ones);
-            self.avx512f._mm512_add_epi32(sums, fours)
+            self.dots.add_byte_products(self.v4, sums, high, codes)
         }
 
         #[inline(always)]
         fn shorts(self, values: &[i8], index: usize) -> __m512i {
             let half: __m256i = cast(chunk::<i8, 32>(values, index));
-            self.avx512bw._mm512_cvtepi8_epi16(half)
+            self.v4.avx512bw._mm512_cvtepi8_epi16(half)
         }
 
         #[inline(always)]
         fn kept_shorts(self, values: &[i8], mask: &[u8], index: usize) -> __m512i {
             let mask: __m256i = cast(chunk::<u8, 32>(mask, index));
             let half: __m256i = cast(chunk::<i8, 32>(values, index));
-            let zero = self.avx._mm256_setzero_si256();
-            let gone = self.avx2._mm256_cmpeq_epi8(mask, zero);
-            let kept = self.avx2._mm256_andnot_si256(gone, half);
-            self.avx512bw._mm512_cvtepi8_epi16(kept)
+            let zero = self.v4.avx._mm256_setzero_si256();
+            let gone = self.v4.avx2._mm256_cmpeq_epi8(mask, zero);
+            let kept = self.v4.avx2._mm256_andnot_si256(gone, half);
+            self.v4.avx512bw._mm512_cvtepi8_epi16(kept)
         }
 
         #[inline(always)]
@@ -463,41 +558,40 @@ mod x86 {
 
         #[inline(always)]
         fn short_magnitude(self, shorts: __m512i) -> __m512i {
-            self.avx512bw._mm512_abs_epi16(shorts)
+            self.v4.avx512bw._mm512_abs_epi16(shorts)
         }
 
         #[inline(always)]
         fn add_short_products(self, sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
-            let pairs = self.avx512bw._mm512_madd_epi16(a, b);
-            self.avx512f._mm512_add_epi32(sums, pairs)
+            self.dots.add_short_products(self.v4, sums, a, b)
         }
 
         #[inline(always)]
         fn sum(self, sums: __m512i) -> i64 {
-            self.avx512f._mm512_reduce_add_epi32(sums).into()
+            self.v4.avx512f._mm512_reduce_add_epi32(sums).into()
         }
 
         #[inline(always)]
         fn fours(self, bytes: [u8; 4]) -> __m512i {
-            self.avx512f._mm512_set1_epi32(i32::from_ne_bytes(bytes))
+            self.v4.avx512f._mm512_set1_epi32(i32::from_ne_bytes(bytes))
         }
 
         #[inline(always)]
         fn no_shorts(self) -> __m512i {
-            self.avx512f._mm512_setzero_si512()
+            self.v4.avx512f._mm512_setzero_si512()
         }
 
         #[inline(always)]
         fn add_byte_pairs(self, sums: __m512i, high: __m512i, codes: __m512i) -> __m512i {
-            let pairs = self.avx512bw._mm512_maddubs_epi16(high, codes);
-            self.avx512bw._mm512_add_epi16(sums, pairs)
+            let pairs = self.v4.avx512bw._mm512_maddubs_epi16(high, codes);
+            self.v4.avx512bw._mm512_add_epi16(sums, pairs)
         }
 
         #[inline(always)]
         fn add_shorts(self, sums: __m512i, shorts: __m512i) -> __m512i {
-            let ones = self.avx512f._mm512_set1_epi16(1);
-            let fours = self.avx512bw._mm512_madd_epi16(shorts, ones);
-            self.avx512f._mm512_add_epi32(sums, fours)
+            let ones = self.v4.avx512f._mm512_set1_epi16(1);
+            let fours = self.v4.avx512bw._mm512_madd_epi16(shorts, ones);
+            self.v4.avx512f._mm512_add_epi32(sums, fours)
         }
 
         #[inline(always)]
@@ -517,7 +611,7 @@ mod aarch64 {
         type Bytes = int8x16_t;
         type Shorts = int16x8_t;
         type Products = int32x4_t;
-        type Totals = uint32x4_t;
+        type Totals = [uint32x4_t; 2];
         const BYTES: usize = 16;
 
         #[inline(always)]
@@ -538,30 +632,32 @@ mod aarch64 {
         }
 
         #[inline(always)]
-        fn magnitude(self, bytes: int8x16_t) -> int8x16_t {
-            // Wraps at -128, which is 128 unsigned.
-            self.neon.vabsq_s8(bytes)
+        fn no_totals(self) -> [uint32x4_t; 2] {
+            [self.neon.vdupq_n_u32(0); 2]
         }
 
         #[inline(always)]
-        fn no_totals(self) -> uint32x4_t {
-            self.neon.vdupq_n_u32(0)
+        fn add_codes(
+            self,
+            [positive, magnitude]: [uint32x4_t; 2],
+            codes: int8x16_t,
+        ) -> [uint32x4_t; 2] {
+            // Four bytes to a lane: at most 2¹⁷ · 512. The magnitude of -128 wraps to 128 unsigned.
+            let add = |sums, bytes: int8x16_t| {
+                let pairs = self.neon.vpaddlq_u8(cast(bytes));
+                self.neon.vpadalq_u16(sums, pairs)
+            };
+            [
+                add(positive, self.positive(codes)),
+                add(magnitude, self.neon.vabsq_s8(codes)),
+            ]
         }
 
         #[inline(always)]
-        fn add_bytes(self, totals: uint32x4_t, bytes: int8x16_t) -> uint32x4_t {
-            // Four bytes to a lane: at most 2²⁰ · 1,020.
-            let pairs = self.neon.vpaddlq_u8(cast(bytes));
-            self.neon.vpadalq_u16(totals, pairs)
-        }
-
-        #[inline(always)]
-        fn total(self, totals: uint32x4_t) -> i64 {
-            cast::<_, [u32; 4]>(totals)
-                .iter()
-                .copied()
-                .map(i64::from)
-                .sum()
+        fn totals(self, totals: [uint32x4_t; 2]) -> (i64, i64) {
+            let sum = |lanes: [u32; 4]| lanes.iter().copied().map(i64::from).sum::<i64>();
+            let [positive, magnitude] = totals.map(|sums| sum(cast(sums)));
+            (positive, magnitude)
         }
 
         #[inline(always)]
