@@ -55,6 +55,10 @@ CANDIDATES: dict[str, tuple[Candidate, ...]] = {
         _candidate((6, 6, 6), (2, 2), (3, 2, 2)),
         _candidate((8, 8, 6), (4, 4), (4, 3, 2), about=True),
         _candidate((5, 5, 6), (1, 1), (3, 2, 2)),
+        _candidate((7, 7, 6), (3, 3), (3, 3, 2), kept=(0.96875, 0.96875)),
+        _candidate((8, 8, 6), (4, 4), (3, 3, 1), about=True),
+        _candidate((9, 8, 7), (4, 4), (3, 3, 2), about=True),
+        _candidate((10, 10, 7), (5, 5), (4, 3, 3), about=True),
     ),
 }
 
