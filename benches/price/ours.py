@@ -50,6 +50,8 @@ CANDIDATES: dict[str, tuple[Candidate, ...]] = {
         _candidate((6, 6, 6), (2, 2), (3, 2, 2), about=True),
         _candidate((6, 6, 5), (3, 3), (3, 2, 2), about=True),
         _candidate((8, 8, 6), (4, 3), (5, 3, 3), about=True),
+        _candidate((9, 8, 7), (4, 4), (5, 4, 3), about=True),
+        _candidate((9, 9, 7), (4, 4), (5, 4, 3), about=True),
     ),
     "mnist_5k": (
         _candidate((6, 6, 6), (2, 2), (3, 2, 2)),
