@@ -28,19 +28,24 @@ class Frozen:
         return type(self), tuple(values)
 
 
-def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the elements of `array`, in its order, where nobody can write them.
+def frozen(array: ArrayLike) -> NDArray[Any]:
+    """Return the elements of `array`, C-contiguous, where nobody can write them.
 
     The copy lies in `bytes`, which have no way to be written, through a view or its base. An
     array that lies so already is given back.
+
+    >>> array = frozen(np.arange(3))
+    >>> array.flags.writeable = True
+    Traceback (most recent call last):
+    ValueError: cannot set WRITEABLE flag to True of this array
     """
+    array = np.asarray(array)
     owner: Any = array
     while isinstance(owner, np.ndarray) and owner.base is not None:
         owner = owner.base
-    if isinstance(owner, bytes):
+    if isinstance(owner, bytes) and array.flags.c_contiguous:
         return array
-    whole = np.ascontiguousarray(array)
-    return np.frombuffer(whole.tobytes(), whole.dtype).reshape(array.shape)
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
 def codes(layer: str, values: Any) -> NDArray[Any]:

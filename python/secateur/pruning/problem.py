@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from secateur import bounds
 from secateur.errors import (
@@ -22,31 +22,13 @@ from secateur.errors import (
     UnknownSaliencyError,
     told,
 )
+from secateur.network.arrays import frozen
 from secateur.ranges import Ranges
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Masks = Mapping[str, Mask]
-
-
-def frozen(array: ArrayLike) -> NDArray[Any]:
-    """Return a copy of `array` that nobody can write into, not even by its base.
-
-    The memory is that of a bytes object, so that its flags cannot be set back; C-contiguous.
-
-    >>> array = frozen(np.arange(3))
-    >>> array.flags.writeable = True
-    Traceback (most recent call last):
-    ValueError: cannot set WRITEABLE flag to True of this array
-    """
-    array = np.asarray(array)
-    base = array
-    while isinstance(base, np.ndarray) and base.base is not None:
-        base = base.base
-    if isinstance(base, bytes) and array.flags.c_contiguous:
-        return array
-    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
 @dataclass(frozen=True)
