@@ -76,6 +76,24 @@ fn every_kernel_holds_its_longest_sums() {
     }
 }
 
+/// Codes whose magnitudes are added up in lanes, beyond what is added before those are emptied.
+#[test]
+fn one_range_holds_its_longest_sums() {
+    let length = (1 << 17) * 64 + 65;
+    let inputs = InputRanges::one(-3, 5).unwrap();
+    for code in [-128, 127] {
+        let weight = Array2::from_elem((1, length), code as i8);
+        let sums = [-3, 5].map(|end| code * end * length as i64);
+        for machine in Machine::all() {
+            let least = Kind::One;
+            let choice = Choice { machine, least };
+            let ranges = linear_by(choice, weight.view(), &inputs, None, None).unwrap();
+            assert_eq!(ranges.low, [sums[0].min(sums[1])]);
+            assert_eq!(ranges.high, [sums[0].max(sums[1])]);
+        }
+    }
+}
+
 #[test]
 fn threads_change_nothing_but_the_time() {
     let codes: Vec<i8> = (0..5000 * 1000).map(|i| (i * 37 % 251) as i8).collect();
